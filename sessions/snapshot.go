@@ -10,12 +10,12 @@ import (
 type State uint8
 
 const (
-	Idle       State = iota // not begun
-	Connecting              // no session runs yet: the peer is being asked
-	Running                 // at least one session measures
-	Waiting                 // the peer is away or refuses; it is asked again later
-	Stopped                 // ended, for good
-	states     = iota
+	StateIdle       State = iota // not begun
+	StateConnecting              // no session runs yet: the peer is being asked
+	StateRunning                 // at least one session measures
+	StateWaiting                 // the peer is away or refuses; it is asked again later
+	StateStopped                 // ended, for good
+	states          = iota
 )
 
 // States yields every State.
@@ -32,15 +32,15 @@ func States() iter.Seq[State] {
 // String returns the state's name in lower case, as metrics and status carry it.
 func (s State) String() string {
 	switch s {
-	case Idle:
+	case StateIdle:
 		return "idle"
-	case Connecting:
+	case StateConnecting:
 		return "connecting"
-	case Running:
+	case StateRunning:
 		return "running"
-	case Waiting:
+	case StateWaiting:
 		return "waiting"
-	case Stopped:
+	case StateStopped:
 		return "stopped"
 	}
 	return fmt.Sprintf("state(%d)", uint8(s))
