@@ -9,8 +9,8 @@
 // done. A Wire needs nothing of the kernel but TUN devices.
 //
 // The namespaces have no name: they are gone when the test ends, however it
-// ends. Making them takes root (CAP_NET_ADMIN and CAP_SYS_ADMIN), Linux and
-// iproute2; without root or iproute2 the test is skipped with the reason, and
-outside Linux there are no hosts at all, so that tests which use them stand in
-files called _linux_test.go.
+// ends. Making them takes root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and iproute2;
+// without these the test is skipped with the reason. Outside Linux there are no
+// hosts at all, so that tests which use them stand in files called
+// _linux_test.go.
 package testnet
