@@ -78,6 +78,7 @@ func validPort(s string) bool {
 // A Family restricts addresses to one version of IP: the options -4 and -6.
 type Family uint8
 
+// AnyFamily is what there is without -4 and -6.
 const (
 	AnyFamily Family = 0
 	IPv4      Family = 4

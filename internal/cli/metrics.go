@@ -46,7 +46,10 @@ func ServeMetrics(ctx context.Context, addr string, h http.Handler) (url string,
 		ErrorLog:          log.New(io.Discard, "", 0), // scrapers' broken connections concern nobody
 	}
 	context.AfterFunc(ctx, func() { srv.Close() })
-	go srv.Serve(netutil.LimitListener(l, maxScrapers))
+	go func() {
+		// Serve fails when ctx has closed the listener; there is nothing to add.
+		_ = srv.Serve(netutil.LimitListener(l, maxScrapers))
+	}()
 	return "http://" + reachable(l.Addr()) + "/metrics", nil
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -121,7 +122,7 @@ func TestSignals(t *testing.T) {
 func TestSignalsStop(t *testing.T) {
 	ctx, _, stop := Signals(t.Context())
 	stop()
-	if got := context.Cause(ctx); got != context.Canceled {
+	if got := context.Cause(ctx); !errors.Is(got, context.Canceled) {
 		t.Errorf("cause after stop: %v", got)
 	}
 }

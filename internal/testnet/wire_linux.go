@@ -120,7 +120,7 @@ func (d *direction) write(dev *os.File, end <-chan struct{}) {
 		d.mu.Lock()
 		// A device that refuses a packet is down: the packet is lost, as on any
 		// wire whose far end is not there.
-		next := d.lane.leave(time.Now(), func(p []byte) { dev.Write(p) })
+		next := d.lane.leave(time.Now(), func(p []byte) { _, _ = dev.Write(p) })
 		d.mu.Unlock()
 		if !next.IsZero() {
 			timer.Reset(time.Until(next))
