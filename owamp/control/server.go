@@ -1,0 +1,399 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"owl/owamp"
+)
+
+// A ServerConfig says how [Serve] talks. The zero value of a field is what its
+// comment says; Modes has none.
+type ServerConfig struct {
+	// Modes are those that are offered. None says to the client that this
+	// server does not want to talk.
+	Modes owamp.Mode
+	// Start is when this server began, as Server-Start tells.
+	Start owamp.Timestamp
+	// Rand makes challenge and salt; nil is crypto/rand.
+	Rand io.Reader
+	// Now tells the time; nil is the system's clock.
+	Now func() owamp.Timestamp
+	// Count is the iterations of the key derivation; zero is 2048.
+	Count uint32
+	// Peer is the one address to which an open-mode test may be sent; the zero
+	// Addr is the remote one of the connection.
+	Peer netip.Addr
+
+	// HandshakeTimeout bounds the time from the connection to Server-Start, and
+	// that in which Stop-Sessions must be taken; zero is 60 s.
+	HandshakeTimeout time.Duration
+	// IdleTimeout bounds the wait for each message and its answer; zero is
+	// 1800 s. There is none while sessions run.
+	IdleTimeout time.Duration
+
+	MaxSlots    int // of one session, beyond it Accept 4 and the end; zero is 65536
+	MaxSessions int // on the connection at one time, beyond it Accept 5; zero is 1024
+	MaxSkips    int // in all of a Stop-Sessions; zero is 2^20
+}
+
+// complete fills in what the zero values mean.
+func (c *ServerConfig) complete(conn net.Conn) error {
+	if other := c.Modes &^ owamp.ModeOpen; other != 0 {
+		return fmt.Errorf("serving control connections: mode %v: only open mode can be", other)
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Now == nil {
+		c.Now = func() owamp.Timestamp { return owamp.FromTime(time.Now()) }
+	}
+	if c.Count == 0 {
+		c.Count = 2048
+	}
+	if !c.Peer.IsValid() {
+		// Not an address at all, as a pipe's, leaves one that equals no other.
+		remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+		c.Peer = remote.Addr()
+	}
+	c.Peer = c.Peer.Unmap().WithZone("")
+	for _, d := range []struct {
+		v    *time.Duration
+		zero time.Duration
+	}{{&c.HandshakeTimeout, 60 * time.Second}, {&c.IdleTimeout, 1800 * time.Second}} {
+		if *d.v == 0 {
+			*d.v = d.zero
+		}
+	}
+	for _, n := range []struct {
+		v    *int
+		zero int
+	}{{&c.MaxSlots, 1 << 16}, {&c.MaxSessions, 1 << 10}, {&c.MaxSkips, defaultMaxSkips}} {
+		if *n.v == 0 {
+			*n.v = n.zero
+		}
+	}
+	return nil
+}
+
+// A Handler has the sessions of one connection. Its methods are called one
+// after the other, and their contexts end with that of [Serve].
+//
+// Each session that Request accepted ends in one of three ways: a Start that
+// refuses, Stop, or Abort.
+type Handler interface {
+	// Request prepares a session and says what to answer. One of ConfSender and
+	// ConfReceiver is set, there is a slot at least, and the port of this side
+	// is 0; so is the SID with ConfReceiver, for then this side makes it. With
+	// ConfSender the receiver is the control peer, Type-P is a DSCP, and the
+	// SID of the answer is the client's whatever Request says of it.
+	Request(ctx context.Context, spec *owamp.SessionSpec) owamp.Accepted
+	// Start starts all that was requested since the last Start. Where it
+	// refuses it has released them all.
+	Start(ctx context.Context) owamp.Accept
+	// Done, asked once after each Start, is closed or readable when all that
+	// this side has to do is done: Stop-Sessions is sent then.
+	Done() <-chan struct{}
+	// Report stops the sessions that this side sends and returns what there is
+	// to say of each of them. It is called once, before Stop.
+	Report() []owamp.SendReport
+	// Stop ends all sessions: the peer's Stop-Sessions has arrived, at the time
+	// at, and says this of those that the peer sent; one that it does not
+	// mention is missing. Where the peer was first our Stop-Sessions is sent
+	// when Stop has returned, for the peer may fetch the results then.
+	Stop(ctx context.Context, peer []owamp.SendReport, accept owamp.Accept, at owamp.Timestamp)
+	// Abort ends all sessions without a Stop-Sessions from the peer: the
+	// connection was lost, the peer broke the protocol or was silent for too
+	// long, or the context has ended. It is the last call.
+	Abort(err error)
+}
+
+// A server is the server's half of a control connection.
+type server struct {
+	cfg ServerConfig
+	s   *stream
+	h   Handler
+
+	sessions []session // accepted and not ended
+	reading  sync.WaitGroup
+}
+
+// Serve is the server's half of a control connection over conn, which it owns
+// and closes. It returns nil when the client has closed the connection between
+// two messages and no session was left over, and at once where cfg offers no
+// mode. Otherwise it returns why the connection ended: a [*ProtocolError], a
+// [*ConnError], a [*DeniedError] when the client was not let in, or the cause
+// for which ctx has ended.
+func Serve(ctx context.Context, conn net.Conn, cfg ServerConfig, h Handler) error {
+	defer conn.Close()
+	if err := cfg.complete(conn); err != nil {
+		return err
+	}
+	s := &server{cfg: cfg, s: newStream(conn), h: h}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	err := s.converse(ctx)
+	if stop(); ctx.Err() != nil {
+		err = fmt.Errorf("control connection: %w", context.Cause(ctx))
+	}
+	_ = conn.Close()
+	s.reading.Wait()
+	if len(s.sessions) > 0 {
+		h.Abort(err)
+	}
+	return err
+}
+
+// arm sets the time that the peer has from now on; zero is for ever.
+func (s *server) arm(d time.Duration) {
+	var t time.Time
+	if d > 0 {
+		t = time.Now().Add(d)
+	}
+	_ = s.s.conn.SetDeadline(t) // fails only on a connection that is closed anyway
+}
+
+// converse goes from the greeting to the end of the connection.
+func (s *server) converse(ctx context.Context) error {
+	if err := s.setUp(); err != nil || s.cfg.Modes == 0 {
+		return err
+	}
+	for {
+		var head [owamp.BlockSize]byte
+		s.arm(s.cfg.IdleTimeout)
+		if err := s.s.readBlocks("a command", head[:]); err != nil {
+			if len(s.sessions) == 0 && errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		var err error
+		switch command := owamp.Command(head[0]); command {
+		case owamp.CommandRequestSession:
+			err = s.request(ctx, &head)
+		case owamp.CommandStartSessions:
+			err = s.start(ctx)
+		case owamp.CommandFetchSession:
+			err = s.fetch()
+		default:
+			err = garbage("a command", fmt.Errorf("%v, which is none or out of place", command))
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// setUp goes from the greeting to Server-Start.
+func (s *server) setUp() error {
+	s.arm(s.cfg.HandshakeTimeout)
+	g := owamp.ServerGreeting{Modes: s.cfg.Modes, Count: s.cfg.Count}
+	for _, b := range [][]byte{g.Challenge[:], g.Salt[:]} {
+		if _, err := io.ReadFull(s.cfg.Rand, b); err != nil {
+			return fmt.Errorf("making a challenge: %w", err)
+		}
+	}
+	s.s.put(g.Append(nil))
+	if err := s.s.flush("Server-Greeting"); err != nil || g.Modes == 0 {
+		return err
+	}
+
+	var b [owamp.SetUpResponseSize]byte
+	if err := s.s.read("Set-Up-Response", b[:]); err != nil {
+		return err
+	}
+	var start owamp.ServerStart
+	switch mode := owamp.ParseSetUpResponse(&b).Mode; mode {
+	case owamp.ModeOpen, owamp.ModeAuthenticated, owamp.ModeEncrypted:
+		if mode&s.cfg.Modes != 0 {
+			start.Start = s.cfg.Start
+		} else {
+			start.Accept = owamp.AcceptReject
+		}
+	default:
+		return garbage("Set-Up-Response", fmt.Errorf("mode %d, want one of 1, 2 and 4", uint32(mode)))
+	}
+	s.s.put(start.Append(nil))
+	if err := s.s.flush("Server-Start"); err != nil {
+		return err
+	}
+	if start.Accept != owamp.AcceptOK {
+		return &DeniedError{"Server-Start", start.Accept}
+	}
+	return nil
+}
+
+// request answers a Request-Session, or ends the connection where the message
+// itself is wrong.
+func (s *server) request(ctx context.Context, head *[owamp.BlockSize]byte) error {
+	const message = "Request-Session"
+	var b [owamp.RequestSize]byte
+	n := copy(b[:], head[:])
+	if err := within(s.s.readMessage(message, b[n:])); err != nil {
+		return err
+	}
+	spec, slots, err := owamp.ParseRequest(&b)
+	if err != nil {
+		return garbage(message, err)
+	}
+	if uint64(slots) > uint64(s.cfg.MaxSlots) {
+		// They may be 64 GiB: the answer comes in their place, and the end.
+		if err := s.answer(owamp.Accepted{Accept: owamp.AcceptPermanentLimit}); err != nil {
+			return err
+		}
+		return garbage(message, fmt.Errorf("schedule of %d slots, want at most %d", slots, s.cfg.MaxSlots))
+	}
+	for range slots {
+		var b [owamp.BlockSize]byte
+		if err := s.s.readRest(message, b[:]); err != nil {
+			return err
+		}
+		slot, err := owamp.ParseSlot(&b)
+		if err != nil {
+			return garbage(message, err)
+		}
+		spec.Slots = append(spec.Slots, slot)
+	}
+	if err := s.s.readHMAC(message); err != nil {
+		return err
+	}
+
+	answer := s.refusal(&spec)
+	if answer == owamp.AcceptOK {
+		return s.prepare(ctx, &spec)
+	}
+	return s.answer(owamp.Accepted{Accept: answer})
+}
+
+// refusal says why the protocol itself, whatever the handler thinks, refuses
+// the session that spec asks for; AcceptOK if it does not.
+func (s *server) refusal(spec *owamp.SessionSpec) owamp.Accept {
+	_, isDSCP := spec.DSCP()
+	switch {
+	case len(spec.Slots) == 0:
+		return owamp.AcceptInternalError
+	case spec.ConfSender && spec.ConfReceiver:
+		return owamp.AcceptNotSupported
+	case spec.ConfSender && spec.Receiver.Addr().Unmap() != s.cfg.Peer:
+		// Else whoever asks could have anyone else flooded.
+		return owamp.AcceptReject
+	case spec.ConfSender && !isDSCP:
+		return owamp.AcceptNotSupported
+	case spec.ConfSender && hasSID(s.sessions, spec.SID):
+		return owamp.AcceptReject
+	case len(s.sessions) >= s.cfg.MaxSessions:
+		return owamp.AcceptTemporaryLimit
+	}
+	return owamp.AcceptOK
+}
+
+// prepare has the handler prepare a session and answers what it says.
+func (s *server) prepare(ctx context.Context, spec *owamp.SessionSpec) error {
+	if spec.ConfReceiver {
+		spec.Receiver = netip.AddrPortFrom(spec.Receiver.Addr(), 0)
+		spec.SID = owamp.SID{}
+	} else {
+		spec.Sender = netip.AddrPortFrom(spec.Sender.Addr(), 0)
+	}
+	a := s.h.Request(ctx, spec)
+	if a.Accept == owamp.AcceptOK {
+		if spec.ConfSender {
+			a.SID = spec.SID
+		}
+		s.sessions = append(s.sessions, session{a.SID, spec.Packets, spec.ConfSender})
+	}
+	return s.answer(a)
+}
+
+// answer sends an Accept-Session.
+func (s *server) answer(a owamp.Accepted) error {
+	return s.s.send("Accept-Session", a.Append(nil))
+}
+
+// fetch answers a Fetch-Session: this server keeps no results to fetch.
+func (s *server) fetch() error {
+	var rest [owamp.FetchSessionSize - owamp.BlockSize]byte
+	if err := within(s.s.readMessage("Fetch-Session", rest[:])); err != nil {
+		return err
+	}
+	return s.s.send("Fetch-Ack", owamp.FetchAck{Accept: owamp.AcceptNotSupported}.Append(nil))
+}
+
+// A stopped is the peer's Stop-Sessions, or why there was none.
+type stopped struct {
+	owamp.StopSessions
+	err error
+}
+
+// start goes from Start-Sessions to the Stop-Sessions of both sides.
+func (s *server) start(ctx context.Context) error {
+	if err := s.s.readHMAC("Start-Sessions"); err != nil {
+		return err
+	}
+	accept := s.h.Start(ctx)
+	if accept != owamp.AcceptOK {
+		s.sessions = nil
+	}
+	if err := s.s.send("Start-Ack", owamp.StartAck{Accept: accept}.Append(nil)); err != nil || accept != owamp.AcceptOK {
+		return err
+	}
+	s.arm(0)
+	peer := make(chan stopped, 1)
+	s.reading.Go(func() { peer <- s.awaitStop() })
+
+	select {
+	case p := <-peer:
+		if p.err != nil {
+			return p.err
+		}
+		at := s.cfg.Now()
+		ours, err := inOrder(s.sessions, s.h.Report())
+		s.h.Stop(ctx, p.Reports, p.Accept, at)
+		s.sessions = nil
+		if err != nil {
+			return fmt.Errorf("stopping sessions: %w", err)
+		}
+		return s.stop(ours)
+	case <-s.h.Done():
+		ours, err := inOrder(s.sessions, s.h.Report())
+		if err != nil {
+			return fmt.Errorf("stopping sessions: %w", err)
+		}
+		if err := s.stop(ours); err != nil {
+			return err
+		}
+		_ = s.s.conn.SetReadDeadline(time.Now().Add(s.cfg.IdleTimeout))
+		p := <-peer
+		if p.err != nil {
+			return p.err
+		}
+		s.h.Stop(ctx, p.Reports, p.Accept, s.cfg.Now())
+		s.sessions = nil
+		return nil
+	}
+}
+
+// awaitStop waits for the peer's Stop-Sessions, the one message that it may
+// send in a test.
+func (s *server) awaitStop() stopped {
+	var head [owamp.BlockSize]byte
+	if err := s.s.readBlocks("Stop-Sessions", head[:]); err != nil {
+		return stopped{err: err}
+	}
+	// Begun, it is a message like others.
+	_ = s.s.conn.SetReadDeadline(time.Now().Add(s.cfg.IdleTimeout))
+	m, err := s.s.readStop(&head, s.sessions, s.cfg.MaxSkips)
+	return stopped{m, err}
+}
+
+// stop sends our Stop-Sessions.
+func (s *server) stop(ours []owamp.SendReport) error {
+	_ = s.s.conn.SetWriteDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
+	return s.s.send("Stop-Sessions", owamp.StopSessions{Reports: ours}.Append(nil))
+}

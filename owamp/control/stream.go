@@ -1,0 +1,133 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"owl/owamp"
+)
+
+// A stream carries the messages of one connection. The halves of the set-up
+// that are in clear go through read and put; everything after them through
+// readBlocks, readHMAC and putMessage, where the cipher and the HMAC of the
+// other modes have their place. In open mode HMAC blocks are zeros when sent
+// and anything when read.
+//
+// Reading and writing are independent of each other; of each there is one at a
+// time.
+type stream struct {
+	conn net.Conn
+	in   *bufio.Reader
+	out  []byte // put and not yet flushed
+}
+
+func newStream(conn net.Conn) *stream {
+	return &stream{conn: conn, in: bufio.NewReader(conn)}
+}
+
+// read fills b, with octets in clear, from the begin of the named message: the
+// peer may close before, which is an io.EOF.
+func (s *stream) read(message string, b []byte) error {
+	_, err := io.ReadFull(s.in, b)
+	if err != nil {
+		return &ConnError{"reading " + message, err}
+	}
+	return nil
+}
+
+// readBlocks fills b, whole blocks, from the begin of the named message.
+func (s *stream) readBlocks(message string, b []byte) error { return s.read(message, b) }
+
+// readRest fills b, whole blocks, from the middle of the named message.
+func (s *stream) readRest(message string, b []byte) error {
+	return within(s.readBlocks(message, b))
+}
+
+// readHMAC reads the HMAC block of the named message.
+func (s *stream) readHMAC(message string) error {
+	var b [owamp.BlockSize]byte
+	return within(s.read(message, b[:]))
+}
+
+// readMessage fills b with the whole named message, which ends with its HMAC
+// block.
+func (s *stream) readMessage(message string, b []byte) error {
+	covered := len(b) - owamp.BlockSize
+	if err := s.readBlocks(message, b[:covered]); err != nil {
+		return err
+	}
+	return s.readHMAC(message)
+}
+
+// within tells the end of the connection as one in the middle of a message.
+func within(err error) error {
+	if lost, ok := errors.AsType[*ConnError](err); ok && errors.Is(lost.Err, io.EOF) {
+		lost.Err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// rest is the io.Reader that readRest is.
+type rest struct {
+	s       *stream
+	message string
+}
+
+func (r rest) Read(b []byte) (int, error) {
+	if err := r.s.readRest(r.message, b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// put holds a message in clear until the next flush.
+func (s *stream) put(b []byte) { s.out = append(s.out, b...) }
+
+// putMessage holds a message, or a part of one, that ends with an HMAC block
+// until the next flush.
+func (s *stream) putMessage(b []byte) { s.put(b) }
+
+// flush sends what was put, in one write.
+func (s *stream) flush(message string) error {
+	_, err := s.conn.Write(s.out)
+	s.out = s.out[:0]
+	if err != nil {
+		return &ConnError{"writing " + message, err}
+	}
+	return nil
+}
+
+// send is putMessage and flush.
+func (s *stream) send(message string, b []byte) error {
+	s.putMessage(b)
+	return s.flush(message)
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// during runs f, whose reads and writes fail once ctx ends, for setDeadline is
+// one of the connection's. What f did not finish then has left the connection
+// in the middle of a message.
+func during(ctx context.Context, setDeadline func(time.Time) error, f func() error) error {
+	set := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(set)
+		_ = setDeadline(longAgo) // fails only on a connection that is closed anyway
+	})
+	err := f()
+	if stop() {
+		return err
+	}
+	<-set
+	_ = setDeadline(time.Time{})
+	if lost, ok := errors.AsType[*ConnError](err); ok && errors.Is(lost.Err, os.ErrDeadlineExceeded) {
+		lost.Err = context.Cause(ctx)
+	}
+	return err
+}
