@@ -57,7 +57,7 @@ var columns = [columnCount]column{
 	minColumn:        {title: "delay min", cell: delay(func(r *Row) time.Duration { return r.Min })},
 	medianColumn:     {title: "median", least: 7, cell: delay(func(r *Row) time.Duration { return r.Median })},
 	p95Column:        {title: "p95", least: 7, cell: delay(func(r *Row) time.Duration { return r.P95 })},
-	lostColumn:       {title: "lost", cell: func(r *Row) string { return Percent(r.Lost, r.Received+r.Lost) }},
+	lostColumn:       {title: "lost", least: 7, cell: func(r *Row) string { return Percent(r.Lost, r.Received+r.Lost) }},
 	duplicatesColumn: {title: "dup", cell: func(r *Row) string { return Count(r.Duplicates) }},
 	reorderedColumn:  {title: "reord", cell: func(r *Row) string { return Count(r.Reordered) }},
 	clockColumn: {title: "clock", least: 8, cell: func(r *Row) string {
