@@ -1,0 +1,122 @@
+package histogram
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+)
+
+// A Fixed is a histogram with bins of one width, in seconds. Bin b > 0 counts
+// the delays in ((b-1)·width, b·width], bin b < 0 those in [b·width,
+// (b+1)·width), and bin 0 those of exactly 0: a delay is rounded away from 0.
+//
+// It keeps only the bins that hold something, so that neither its size nor the
+// cost of adding depends on how far the delays spread.
+type Fixed struct {
+	width float64
+	index map[int32]int // bin to its place in bins
+	bins  []fixedBin    // in the order in which they were first seen
+	count uint64
+	last  int // place of the bin that was added to last
+}
+
+type fixedBin struct {
+	bin   int32
+	count uint64
+}
+
+// NewFixed returns an empty histogram whose bins are width seconds wide. It
+// panics unless width is greater than 0 and finite.
+func NewFixed(width float64) *Fixed {
+	if !(width > 0) || math.IsInf(width, 1) {
+		panic(fmt.Sprintf("histogram: bin width %g, want a finite number of seconds above 0", width))
+	}
+	return &Fixed{width: width, index: make(map[int32]int)}
+}
+
+// Width returns the width of a bin in seconds.
+func (f *Fixed) Width() float64 { return f.width }
+
+// Bin returns the bin of a delay in seconds; delays beyond the greatest or the
+// least bin belong to it.
+func (f *Fixed) Bin(delay float64) int32 {
+	b := delay / f.width
+	if b < 0 {
+		b = math.Floor(b)
+	} else {
+		b = math.Ceil(b)
+	}
+	return int32(max(math.MinInt32, min(b, math.MaxInt32)))
+}
+
+// Add counts a delay of so many seconds. It allocates only for a bin that was
+// empty.
+func (f *Fixed) Add(delay float64) { f.AddBin(f.Bin(delay), 1) }
+
+// AddBin adds n to a bin.
+func (f *Fixed) AddBin(bin int32, n uint64) {
+	if n == 0 {
+		return
+	}
+	f.count += n
+	// Delays come in runs: most fall into the bin of the one before.
+	if f.last < len(f.bins) && f.bins[f.last].bin == bin {
+		f.bins[f.last].count += n
+		return
+	}
+	i, ok := f.index[bin]
+	if !ok {
+		i = len(f.bins)
+		f.index[bin] = i
+		f.bins = append(f.bins, fixedBin{bin: bin})
+	}
+	f.bins[i].count += n
+	f.last = i
+}
+
+// Merge adds what o has counted. The widths must be equal.
+func (f *Fixed) Merge(o *Fixed) error {
+	if f.width != o.width {
+		return fmt.Errorf("histogram: bins of %g s cannot be added to bins of %g s", o.width, f.width)
+	}
+	// A copy of the length, for o may be f.
+	for _, b := range o.bins[:len(o.bins):len(o.bins)] {
+		f.AddBin(b.bin, b.count)
+	}
+	return nil
+}
+
+// Count returns how many delays were added.
+func (f *Fixed) Count() uint64 { return f.count }
+
+// Len returns how many bins hold something.
+func (f *Fixed) Len() int { return len(f.bins) }
+
+// Bins yields the bins that hold something and their counts, in ascending
+// order.
+func (f *Fixed) Bins() iter.Seq2[int32, uint64] {
+	return func(yield func(int32, uint64) bool) {
+		bins := slices.Clone(f.bins)
+		slices.SortFunc(bins, func(a, b fixedBin) int { return int(int64(a.bin) - int64(b.bin)) })
+		each(bins, yield)
+	}
+}
+
+// Seen yields the bins that hold something and their counts, in the order in
+// which they were first added to.
+func (f *Fixed) Seen() iter.Seq2[int32, uint64] {
+	return func(yield func(int32, uint64) bool) { each(f.bins, yield) }
+}
+
+func each(bins []fixedBin, yield func(int32, uint64) bool) {
+	for _, b := range bins {
+		if !yield(b.bin, b.count) {
+			return
+		}
+	}
+}
+
+// Value returns the end of a bin that is farther from 0, in seconds: the
+// greatest magnitude among the delays that it counts.
+func (f *Fixed) Value(bin int32) float64 { return float64(bin) * f.width }
