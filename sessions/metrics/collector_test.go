@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -125,7 +126,7 @@ func scraped(t *testing.T) *prometheus.Registry {
 
 func scrape(t *testing.T, reg prometheus.Gatherer, accept string) (body []byte, contentType string) {
 	t.Helper()
-	req := httptest.NewRequest("GET", "/metrics", nil)
+	req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	req.Header.Set("Accept", accept)
 	w := httptest.NewRecorder()
 	Handler(reg).ServeHTTP(w, req)

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +14,7 @@ var labelNames = []string{"source", "destination", "direction", "stream"}
 
 // desc describes a family whose series have the labels of a stream and extra.
 func desc(name, help string, extra ...string) *prometheus.Desc {
-	return prometheus.NewDesc("owamp_"+name, help, append(labelNames[:len(labelNames):len(labelNames)], extra...), nil)
+	return prometheus.NewDesc("owamp_"+name, help, slices.Concat(labelNames, extra), nil)
 }
 
 var (
@@ -120,7 +121,7 @@ func seconds(d time.Duration) float64 { return float64(d) / 1e9 }
 func (t *total) collect(ch chan<- prometheus.Metric) {
 	labels := t.group.labels.values()
 	send := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, extra ...string) {
-		values := append(labels[:len(labels):len(labels)], extra...)
+		values := slices.Concat(labels, extra)
 		if kind == prometheus.CounterValue {
 			ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d, kind, v, t.group.created, values...)
 			return

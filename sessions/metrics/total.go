@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"time"
 
 	"owl/sessions"
@@ -32,9 +33,7 @@ func (t *total) addCounters(s *sessions.Snapshot) {
 		return
 	}
 	gaps := make(map[sessions.GapReason]time.Duration, len(s.Gaps))
-	for r, d := range t.Gaps {
-		gaps[r] = d
-	}
+	maps.Copy(gaps, t.Gaps)
 	for r, d := range s.Gaps {
 		gaps[r] += d
 	}
