@@ -110,7 +110,7 @@ func End(s *owamp.SessionSpec) (owamp.Timestamp, error) {
 }
 
 // quantiles are Q[k] = sum over i from 1 to k of (ln 2)^i / i! of algorithm S
-// in units of 2^-32, for k from 1; Q[1] is ln 2. RFC 4656 section 5.2 prints
+// in units of 2^-32, for k from 1; Q[1] is ln 2. RFC 4656 section 5 prints
 // them.
 var quantiles = [...]uint32{
 	1:  0xB17217F8,

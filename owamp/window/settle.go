@@ -15,10 +15,9 @@ type Ledger struct {
 // nextSeq and skipped skips, ranges that [owamp.ValidateSkips] accepts, as told
 // by the Stop-Sessions that arrived at stopped (RFC 4656 section 3.8).
 //
-// Whatever was sent, or if it did not come was due, less than a timeout before
-// stopped is not covered: had it been lost, nobody could have told yet. That
-// holds for packets that are still in the window, so Settle belongs before an
-// Expire beyond stopped.
+// What was sent, or if it did not come was due, less than a timeout before
+// stopped is not covered: had it been lost, nobody could have told yet. For
+// that to be exact no Expire may have gone more than a second beyond stopped.
 //
 // A sender that contradicts itself, by skipping what it sent, cannot make the
 // states add up to anything but the packets of the session.
@@ -28,16 +27,16 @@ func (w *Window) Settle(nextSeq uint32, skips []owamp.SkipRange, stopped owamp.T
 	cut := stopped - owamp.Timestamp(w.timeout)
 
 	// What has left the window is known by number only.
-	l := Ledger{Received: w.left, Lost: w.lost}
-	l.NotCovered = w.base - min(w.base, nextSeq)
+	l := Ledger{Received: w.left, Lost: w.first - w.left}
+	l.NotCovered = w.first - min(w.first, nextSeq)
 	fromLost := min(l.NotCovered, l.Lost)
 	l.Lost -= fromLost
 	l.Received -= l.NotCovered - fromLost
-	l.NotSent = min(skipped(skips, 0, min(w.base, nextSeq)), l.Lost)
+	l.NotSent = min(skipped(skips, 0, min(w.first, nextSeq)), l.Lost)
 	l.Lost -= l.NotSent
 
 	// What is in the window is known one by one.
-	for seq := w.base; seq < w.next; seq++ {
+	for seq := w.first; seq < w.next; seq++ {
 		for len(skips) > 0 && skips[0].Last < seq {
 			skips = skips[1:]
 		}
@@ -81,8 +80,8 @@ func (w *Window) Settle(nextSeq uint32, skips []owamp.SkipRange, stopped owamp.T
 func (w *Window) SettleIncomplete() Ledger {
 	w.settled = true
 	l := Ledger{Received: w.received, Lost: w.lost}
-	if w.seen < w.base {
-		l.Lost -= w.base - w.seen
+	if w.seen < w.open {
+		l.Lost -= w.open - w.seen
 	}
 	l.NotCovered = w.packets - l.Received - l.Lost
 	return l

@@ -36,14 +36,21 @@ const (
 	minRing = 32
 )
 
+// keep is for how long a packet stays in the window after its time has run
+// out: between the arrival of a Stop-Sessions and its settlement the window may
+// have expired packets that, as of that arrival, are not covered.
+const keep owamp.Interval = 1 << 32
+
 // entry is a packet in the window. It has arrived when sent is not zero.
 type entry struct{ scheduled, sent owamp.Timestamp }
 
 // A Window is the receiver's view of one session. Make it with [New].
 //
-// Sequence numbers fall into three parts: those below base have left the window
-// for good, [base, next) are in it, and from next on the schedule has not been
-// computed yet.
+// The schedule falls into four parts. Packets below first have left the window
+// and are known by number only. Of those in [first, open) it is settled whether
+// they came or are lost; they are kept for Settle. Those in [open, next) may
+// still arrive. When packet next or a later one is due has not been computed
+// yet, but for next itself.
 type Window struct {
 	gen     schedule.Generator // has yielded the waiting time of packet next
 	start   owamp.Timestamp
@@ -51,12 +58,13 @@ type Window struct {
 	packets uint32
 	timeout owamp.Interval
 
-	base, next uint32
-	due        uint32  // packets below it are known to be due
-	ring       []entry // packet seq is at seq % len(ring), a power of two
+	first, open, next uint32
+
+	ring []entry // packet seq is at seq % len(ring), a power of two
+	due  uint32  // all packets below it are due
 
 	received, lost uint32 // distinct packets; lost are those declared
-	left           uint32 // of the received, how many have left the window
+	left           uint32 // received packets below first
 	seen           uint32 // one more than the greatest sequence number received
 	settled        bool
 
@@ -93,12 +101,15 @@ func (w *Window) ahead() owamp.Timestamp { return w.start.Add(w.elapsed) }
 
 // enter takes packet next into the window and reports whether there was room.
 func (w *Window) enter() bool {
-	n := int(w.next - w.base)
-	if n == len(w.ring) {
-		if n == MaxEntries {
+	if int(w.next-w.first) == len(w.ring) {
+		switch {
+		case len(w.ring) < MaxEntries:
+			w.grow()
+		case w.first < w.open:
+			w.leave()
+		default:
 			return false
 		}
-		w.grow()
 	}
 	*w.at(w.next) = entry{scheduled: w.ahead()}
 	w.next++
@@ -106,10 +117,18 @@ func (w *Window) enter() bool {
 	return true
 }
 
+// leave drops packet first, which is settled.
+func (w *Window) leave() {
+	if w.at(w.first).sent != 0 {
+		w.left++
+	}
+	w.first++
+}
+
 func (w *Window) grow() {
 	old := *w
 	w.ring = make([]entry, max(minRing, 2*len(w.ring)))
-	for seq := w.base; seq < w.next; seq++ {
+	for seq := w.first; seq < w.next; seq++ {
 		*w.at(seq) = *old.at(seq)
 	}
 }
@@ -151,7 +170,7 @@ func (w *Window) Arrive(r *owamp.Record) Verdict {
 	if r.Seq >= w.packets {
 		return OutOfRange
 	}
-	if r.Seq < w.base || r.Sent == 0 || w.apart(r.Sent, r.Recv) {
+	if r.Seq < w.open || r.Sent == 0 || w.apart(r.Sent, r.Recv) {
 		return Stale
 	}
 	for r.Seq >= w.next {
@@ -192,35 +211,37 @@ func (w *Window) apart(a, b owamp.Timestamp) bool {
 // next is the earliest time at which Expire would have something to do again,
 // or 0 when the window is done.
 func (w *Window) Expire(now owamp.Timestamp, emit func(*owamp.Record)) (next owamp.Timestamp) {
-	for w.base < w.packets {
-		e := entry{scheduled: w.ahead()}
-		if w.base < w.next {
-			e = *w.at(w.base)
+	for w.open < w.packets {
+		if w.open == w.next {
+			w.enter()
 		}
+		e := w.at(w.open)
 		deadline := e.scheduled.Add(w.timeout)
 		if !deadline.Before(now) {
 			return deadline + 1
 		}
-		seq := w.base
-		w.base++
-		if w.next < w.base {
-			w.next++
-			w.elapse()
+		if e.sent == 0 {
+			w.lost++
+			w.report = owamp.Record{Seq: w.open, Sent: e.scheduled, SentErr: owamp.UnknownError, TTL: 255}
+			emit(&w.report)
 		}
-		if e.sent != 0 {
-			w.left++
-			continue
+		w.open++
+		for w.first < w.open && w.forgettable(w.at(w.first), now) {
+			w.leave()
 		}
-		w.lost++
-		w.report = owamp.Record{Seq: seq, Sent: e.scheduled, SentErr: owamp.UnknownError, TTL: 255}
-		emit(&w.report)
 	}
 	return 0
 }
 
-// Done reports whether the last packet has left the window: nothing can arrive
-// any more.
-func (w *Window) Done() bool { return w.base == w.packets }
+// forgettable reports whether a settlement can no longer ask for e.
+func (w *Window) forgettable(e *entry, now owamp.Timestamp) bool {
+	old := now - owamp.Timestamp(w.timeout+keep)
+	return e.scheduled.Before(old) && (e.sent == 0 || e.sent.Before(old))
+}
+
+// Done reports whether the time of the last packet has run out: nothing can
+// arrive any more.
+func (w *Window) Done() bool { return w.open == w.packets }
 
 // Progress is the state of a session while it runs, in distinct packets.
 type Progress struct {
@@ -236,7 +257,7 @@ type Progress struct {
 func (w *Window) Progress(now owamp.Timestamp) Progress {
 	for w.next < w.packets && !w.ahead().After(now) && w.enter() {
 	}
-	w.due = max(w.due, w.base)
+	w.due = max(w.due, w.open)
 	for w.due < w.next && !w.at(w.due).scheduled.After(now) {
 		w.due++
 	}
@@ -246,7 +267,7 @@ func (w *Window) Progress(now owamp.Timestamp) Progress {
 	}
 	p.Unresolved = w.due
 	p.Overdue = w.lost
-	for seq := w.base; seq < w.next && w.at(seq).scheduled.Add(w.timeout).Before(now); seq++ {
+	for seq := w.open; seq < w.next && w.at(seq).scheduled.Add(w.timeout).Before(now); seq++ {
 		if w.at(seq).sent == 0 {
 			p.Overdue++
 		}
