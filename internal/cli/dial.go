@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Dialer opens control connections to a server, by the options that all
@@ -104,14 +102,5 @@ func (d *Dialer) control(_, _ string, raw syscall.RawConn) error {
 	if d.Device == "" {
 		return nil
 	}
-	var err error
-	if e := raw.Control(func(fd uintptr) {
-		err = unix.BindToDevice(int(fd), d.Device)
-	}); e != nil {
-		return e
-	}
-	if err != nil {
-		return fmt.Errorf("binding to device %s: %w", d.Device, err)
-	}
-	return nil
+	return bindToDevice(raw, d.Device)
 }
