@@ -1,0 +1,62 @@
+package stats
+
+// reordering counts n-reordered packets: those that come right after n packets
+// with greater sequence numbers (draft-shalunov-reordering-definition-02).
+//
+// The extent of a packet is how many arrivals of greater numbers precede it
+// without interruption; it is n-reordered for each n up to its extent. To know
+// it only arrivals matter that no later one of a lower number hides, so each
+// arrival is put on a stack once and taken off once.
+type reordering struct {
+	depth    int64     // greater extents count as this one
+	received int64     // arrivals so far
+	stack    []arrival // ascending both ways
+	hidden   int       // of the stack's lower end, which nobody can ask for any more
+	extents  []uint32  // extents[e-1] packets have the extent e
+}
+
+type arrival struct {
+	seq   uint32
+	index int64
+}
+
+// arrive counts the arrival of seq. No number below settled will come again.
+func (r *reordering) arrive(seq, settled uint32) {
+	top := len(r.stack)
+	for top > r.hidden && r.stack[top-1].seq > seq {
+		top--
+	}
+	r.stack = r.stack[:top]
+	extent := r.received
+	if top > r.hidden {
+		extent -= r.stack[top-1].index + 1
+	}
+	if extent = min(extent, r.depth); extent > 0 {
+		for int64(len(r.extents)) < extent {
+			r.extents = append(r.extents, 0)
+		}
+		r.extents[extent-1]++
+	}
+	if len(r.stack) == cap(r.stack) && r.hidden > len(r.stack)/2 {
+		r.stack = r.stack[:copy(r.stack, r.stack[r.hidden:])]
+		r.hidden = 0
+	}
+	r.stack = append(r.stack, arrival{seq, r.received})
+	r.received++
+	// Of the arrivals up to settled only the last can stop a later one.
+	for r.hidden+1 < len(r.stack) && r.stack[r.hidden+1].seq <= settled {
+		r.hidden++
+	}
+}
+
+// counts returns how many packets are n-reordered, at index n-1, up to the
+// greatest n of which there are any.
+func (r *reordering) counts() []uint32 {
+	counts := make([]uint32, len(r.extents))
+	var sum uint32
+	for i := len(counts) - 1; i >= 0; i-- {
+		sum += r.extents[i]
+		counts[i] = sum
+	}
+	return counts
+}
