@@ -18,9 +18,10 @@ const synchronized ErrorEstimate = 1 << 15
 const UnknownError ErrorEstimate = 1
 
 // NewErrorEstimate returns the estimate of an error of at most d, rounded up
-// to what the encoding can say and never with a multiplier of 0.
+// to what the encoding can say and never with a multiplier of 0. More than 136
+// years count as 136.
 func NewErrorEstimate(d time.Duration, sync bool) ErrorEstimate {
-	e := uint64(IntervalOf(max(d, time.Nanosecond))) + 1
+	e := uint64(IntervalOf(min(max(d, time.Nanosecond), math.MaxUint32*time.Second))) + 1
 	var scale ErrorEstimate
 	for e > math.MaxUint8 {
 		e = (e + 1) >> 1

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math/bits"
 	"net/netip"
 	"strings"
 )
@@ -173,11 +174,13 @@ func (s *SessionSpec) MeanInterval() Interval {
 	if len(s.Slots) == 0 {
 		return 0
 	}
-	var sum Interval
+	var hi, lo, carry uint64
 	for _, sl := range s.Slots {
-		sum += sl.Parameter
+		lo, carry = bits.Add64(lo, uint64(sl.Parameter), 0)
+		hi += carry
 	}
-	return sum / Interval(len(s.Slots))
+	mean, _ := bits.Div64(hi, lo, uint64(len(s.Slots)))
+	return Interval(mean)
 }
 
 // Accepted is a server's answer to one Request-Session.

@@ -75,22 +75,25 @@ func (t Timestamp) Add(i Interval) Timestamp { return t + Timestamp(i) }
 
 // AddDuration returns t+d, d rounded down to 2^-32 s.
 func (t Timestamp) AddDuration(d time.Duration) Timestamp {
-	if d < 0 {
-		return t - Timestamp(IntervalOf(-d))
+	sec, nsec := int64(d/time.Second), int64(d%time.Second)
+	if nsec < 0 {
+		sec, nsec = sec-1, nsec+1e9
 	}
-	return t + Timestamp(IntervalOf(d))
+	return t + Timestamp(uint64(sec)<<32|fraction(uint64(nsec)))
 }
 
 // An Interval is a length of time in units of 2^-32 s ("Num64"), as schedules,
 // time-outs and the wire carry it. It is never negative.
 type Interval uint64
 
-// IntervalOf returns d as an Interval, rounded down; a negative d is 0.
+// IntervalOf returns d as an Interval, rounded down; a negative d is 0, and one
+// of more than the 136 years that an Interval can hold the greatest Interval.
 func IntervalOf(d time.Duration) Interval {
-	if d <= 0 {
-		return 0
+	sec := uint64(max(d, 0) / time.Second)
+	if sec > math.MaxUint32 {
+		return math.MaxUint64
 	}
-	return Interval(uint64(d/time.Second)<<32 | fraction(uint64(d%time.Second)))
+	return Interval(sec<<32 | fraction(uint64(max(d, 0)%time.Second)))
 }
 
 // IntervalSeconds returns s seconds as an Interval, truncated as the reference
