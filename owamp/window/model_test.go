@@ -322,7 +322,7 @@ func play(t *testing.T, draw func(n int64) int64, honest bool) {
 }
 
 func TestAgainstModel(t *testing.T) {
-	runs := 5000
+	runs := 3000
 	if testing.Short() {
 		runs = 200
 	}
@@ -344,7 +344,7 @@ func FuzzWindow(f *testing.F) {
 	f.Add([]byte{}, true)
 	for i := range uint64(8) {
 		r := rand.New(rand.NewPCG(i, 2))
-		data := make([]byte, 4096)
+		data := make([]byte, 400)
 		for j := range data {
 			data[j] = byte(r.Uint32())
 		}
