@@ -1,0 +1,12 @@
+//go:build !linux
+
+package clock
+
+import (
+	"fmt"
+	"runtime"
+)
+
+func readKernel() (State, error) {
+	return State{}, fmt.Errorf("clock: no way to ask %s how good its clock is", runtime.GOOS)
+}

@@ -1,0 +1,26 @@
+// Package probe puts test packets on the wire and takes them off it: the hot
+// path of OWAMP-Test (RFC 4656 section 4).
+//
+// An [Engine] serves all sessions of a process. A [Port] is one UDP socket that
+// many sessions share; a session on it is named by the address and port of its
+// peer. [Port.Receive] begins to receive a session, [Port.Send] to send one.
+//
+// # Receiving
+//
+// The receive time of a packet is the kernel's time stamp, so nobody hurries to
+// read: one goroutine for all ports waits until a port is readable, lets some
+// time pass so that more packets gather, and then empties the socket. Packets
+// are decoded once, into [owamp.Record] values, and delivered in batches on that
+// goroutine. [Receiving.Drain] empties the socket at once, on the goroutine of
+// the caller. A kernel's stamps are used only if packets on the loopback
+// interface have proved that it really takes them on arrival.
+//
+// # Sending
+//
+// All sessions of an engine are sent by one lane, a goroutine locked to its
+// thread, which exists while there is something to send. It sleeps until
+// shortly before the next packet is due, spins for the rest, stamps the packet
+// and hands it to the kernel, one packet a call.
+//
+// Only Linux has an engine for now.
+package probe

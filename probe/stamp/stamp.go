@@ -1,0 +1,44 @@
+// Package stamp deals with what the Linux kernel says of a datagram beside its
+// octets: when it arrived, and the TTL and traffic class that it had.
+//
+// A time stamp of the kernel is worth nothing if it was not taken on arrival.
+// The kernel stamps packets only while some socket asks for it, and switches
+// that on lazily: a socket that has just asked may get packets whose stamp is the
+// time at which they were read. A [Source] holds one such socket open, and has
+// seen true stamps before it says that there are any.
+package stamp
+
+import (
+	"time"
+
+	"owl/owamp"
+)
+
+// An Arrival is what the control messages of a received datagram say.
+type Arrival struct {
+	Time owamp.Timestamp // of arrival by the kernel's wall clock; 0: no stamp
+	TTL  uint8           // TTL or hop limit, 255 if unknown
+	DSCP uint8
+	// HasDSCP says that DSCP is known.
+	HasDSCP bool
+}
+
+// unknownWake is the read latency that is assumed where it could not be
+// measured: much for a host that is alive.
+const unknownWake = time.Millisecond
+
+// A Source is the assurance that the kernel stamps datagrams on arrival, for as
+// long as it is open.
+type Source struct {
+	// Err is why the kernel's stamps cannot be trusted; nil: they can be.
+	Err error
+	// Precision is the longest time that was measured on the loopback
+	// interface between the begin of sending and the kernel's stamp.
+	Precision time.Duration
+	// Wake is the longest time that was measured there between the begin of
+	// sending and a waiting thread being awake: how late a stamp is that is
+	// taken by reading the clock then.
+	Wake time.Duration
+
+	socket int
+}
