@@ -49,6 +49,9 @@ func checkPacketMode(m Mode) error {
 	return nil
 }
 
+// Size returns how many octets a packet has without padding.
+func (s *Sealer) Size() int { return OpenPacketSize }
+
 // Prepare writes into buf all of packet seq that does not depend on when it is
 // sent. buf holds [PacketSize] octets or more.
 func (s *Sealer) Prepare(buf []byte, seq uint32) {

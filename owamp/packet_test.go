@@ -31,6 +31,13 @@ func TestPacketSize(t *testing.T) {
 	}
 }
 
+func TestSealerSize(t *testing.T) {
+	s, _ := openMode(t)
+	if got, want := s.Size(), owamp.PacketSize(owamp.ModeOpen); got != want {
+		t.Errorf("%d, want %d", got, want)
+	}
+}
+
 func TestPacketModes(t *testing.T) {
 	for m, want := range map[owamp.Mode]string{
 		owamp.ModeAuthenticated:                  "test packets in mode A: want mode O (open)",
