@@ -268,4 +268,3 @@ func TestPeerFailed(t *testing.T) {
 		_ = c.Close()
 	})
 }
-

@@ -162,4 +162,3 @@ func (t *tap) Write(b []byte) (int, error) {
 	t.written = append(t.written, b...)
 	return t.Conn.Write(b)
 }
-
