@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 
 	"owl/owamp"
 )
@@ -55,9 +56,9 @@ func (e *ConnError) Error() string {
 	case errors.Is(e.Err, net.ErrClosed), errors.Is(e.Err, io.ErrClosedPipe):
 		return e.Step + ": connection is closed"
 	}
-	// The addresses that a net.OpError adds are known to who reads this.
-	if op, ok := errors.AsType[*net.OpError](e.Err); ok {
-		return fmt.Sprintf("%s: %v", e.Step, op.Err)
+	// The addresses and the system call that are around it tell nothing here.
+	if errno, ok := errors.AsType[syscall.Errno](e.Err); ok {
+		return fmt.Sprintf("%s: %v", e.Step, errno)
 	}
 	return fmt.Sprintf("%s: %v", e.Step, e.Err)
 }
