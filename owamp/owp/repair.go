@@ -1,0 +1,55 @@
+package owp
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+
+	"owl/owamp"
+)
+
+// Repair completes a file that a [Writer] has left in the middle, because its
+// process was killed or its machine went down. A record that is not whole, and
+// all from the first one on that never reached the disk, is cut off; then it is
+// as after [Writer.FinishIncomplete]. A file that was finished, or whose session
+// failed, stays as it is. Repair returns the header that the file has now.
+//
+// f is open for reading and writing. No Writer may still be at work on it.
+func Repair(f *os.File) (*Header, error) {
+	r, err := readerOf(f)
+	if err != nil {
+		return nil, err
+	}
+	h := r.Header()
+	if h.Finished != Incomplete {
+		return h, nil
+	}
+	w := newWriter(f, &h.Spec)
+	if h.Version != version3 || r.data != w.data || h.NumSkips != 0 {
+		return nil, fmt.Errorf("%s: version %d, its records at %d, %d skip ranges: want what a receiver writes while a session runs, version %d, records at %d and no skip ranges", f.Name(), h.Version, r.data, h.NumSkips, version3, w.data)
+	}
+	if r.records > math.MaxUint32 {
+		return nil, fmt.Errorf("%s: %d records, want at most %d", f.Name(), r.records, uint32(math.MaxUint32))
+	}
+	for rec, err := range r.Records() {
+		if _, damaged := errors.AsType[*FormatError](err); damaged {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		w.records++
+		if !rec.Lost() {
+			w.received = true
+			w.greatest = max(w.greatest, rec.Seq)
+		}
+	}
+	if err := w.FinishIncomplete(); err != nil {
+		return nil, err
+	}
+	if r, err = readerOf(f); err != nil {
+		return nil, err
+	}
+	return r.Header(), nil
+}
