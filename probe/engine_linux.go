@@ -1,0 +1,205 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"owl/probe/clock"
+	"owl/probe/stamp"
+)
+
+const (
+	// defaultGather is long enough to make reading cheap and short enough for
+	// any socket buffer.
+	defaultGather = 2 * time.Millisecond
+	// eventsAtOnce is how many readable ports one look at epoll finds.
+	eventsAtOnce = 128
+)
+
+// An Engine sends and receives the test packets of all sessions of a process.
+// Its methods may be called by any goroutine.
+type Engine struct {
+	clock  *clock.Clock
+	log    *slog.Logger
+	gather time.Duration
+
+	stamps *stamp.Source
+	kernel bool // use the kernel's stamps
+	lane   *lane
+	buffer sync.Pool // of *arrivals
+
+	// Readable ports are found by an epoll instance of our own, on which each
+	// port reports once and for reading only. The runtime's poller, which knows
+	// this instance alone, would be woken by every packet, even by those sent.
+	epoll  *os.File
+	poll   syscall.RawConn
+	reader sync.WaitGroup
+	closed chan struct{}
+
+	mu    sync.Mutex
+	ports map[int32]*Port // by descriptor; nil: the engine is closed
+}
+
+// New returns an engine. It learns first, within some 10 ms, whether the kernel
+// stamps packets on arrival; see package stamp. The caller closes it.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Clock == nil {
+		return nil, errors.New("test packets: no clock, want one")
+	}
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("test packets: %w", os.NewSyscallError("epoll_create1", err))
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // or the runtime would not poll it
+		unix.Close(fd)
+		return nil, fmt.Errorf("test packets: %w", os.NewSyscallError("fcntl", err))
+	}
+	e := &Engine{
+		clock:  cfg.Clock,
+		log:    cfg.Log,
+		gather: cfg.Gather,
+		epoll:  os.NewFile(uintptr(fd), "epoll"),
+		closed: make(chan struct{}),
+		ports:  make(map[int32]*Port),
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	if e.gather <= 0 {
+		e.gather = defaultGather
+	}
+	e.buffer.New = func() any { return newArrivals() }
+	if e.poll, err = e.epoll.SyscallConn(); err != nil {
+		e.epoll.Close()
+		return nil, fmt.Errorf("test packets: %w", err)
+	}
+	if e.lane, err = newLane(cfg.Clock); err != nil {
+		e.epoll.Close()
+		return nil, fmt.Errorf("test packets: %w", err)
+	}
+	e.stamps = stamp.Open()
+	e.kernel = e.stamps.Err == nil && !cfg.UserStamps
+	if !e.kernel {
+		e.log.Warn("test packets are stamped when they are read, which is less precise than the kernel's time stamps", "error", e.stamps.Err, "late", e.stamps.Wake)
+	}
+	e.reader.Go(e.read)
+	return e, nil
+}
+
+// Close closes all ports, ends all sessions and waits until the engine's
+// goroutines have ended.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	ports := e.ports
+	e.ports = nil
+	e.mu.Unlock()
+	if ports == nil {
+		return nil
+	}
+	var errs []error
+	for _, p := range ports {
+		errs = append(errs, p.close())
+	}
+	close(e.closed)
+	errs = append(errs, e.epoll.Close())
+	e.reader.Wait()
+	return errors.Join(append(errs, e.lane.close(), e.stamps.Close())...)
+}
+
+// read empties the ports as they become readable.
+func (e *Engine) read() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var events [eventsAtOnce]unix.EpollEvent
+	for {
+		n := e.wait(events[:])
+		if n == 0 {
+			return
+		}
+		if e.kernel { // with stamps of our own there is nothing to wait for
+			timer.Reset(e.gather)
+			select {
+			case <-timer.C:
+			case <-e.closed:
+				return
+			}
+		}
+		for i := range n {
+			e.mu.Lock()
+			p := e.ports[events[i].Fd]
+			e.mu.Unlock()
+			if p != nil {
+				p.readable()
+			}
+		}
+	}
+}
+
+// wait waits until ports are readable and returns how many; 0: the engine is
+// closed.
+func (e *Engine) wait(events []unix.EpollEvent) (n int) {
+	err := e.poll.Read(func(fd uintptr) bool {
+		var err error
+		for {
+			if n, err = unix.EpollWait(int(fd), events, 0); err != unix.EINTR {
+				break
+			}
+		}
+		return n > 0
+	})
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// watch arms the epoll instance for the next time that fd is readable.
+func (e *Engine) watch(fd, op int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(fd)}
+	var err error
+	cerr := e.poll.Control(func(epoll uintptr) {
+		err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(epoll), op, fd, &event))
+	})
+	return errors.Join(cerr, err)
+}
+
+func (e *Engine) isClosed() bool {
+	select {
+	case <-e.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// add takes in a new port.
+func (e *Engine) add(p *Port) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ports == nil {
+		return net.ErrClosed
+	}
+	if err := e.watch(p.fd, unix.EPOLL_CTL_ADD); err != nil {
+		return err
+	}
+	e.ports[int32(p.fd)] = p
+	return nil
+}
+
+// remove forgets a port whose descriptor is about to be closed, which takes it
+// off the epoll instance.
+func (e *Engine) remove(p *Port) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ports != nil {
+		delete(e.ports, int32(p.fd))
+	}
+}

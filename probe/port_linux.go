@@ -1,0 +1,209 @@
+package probe
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"owl/owamp"
+	"owl/probe/stamp"
+)
+
+// receiveBuffer is the size of a socket's buffer, which the kernel doubles:
+// room for what arrives while packets gather, at any rate that a host can read.
+const receiveBuffer = 4 << 20
+
+// A Port is a bound UDP socket that many sessions share. Its methods may be
+// called by any goroutine.
+type Port struct {
+	engine *Engine
+	addr   netip.AddrPort
+	ipv6   bool
+	fd     int
+
+	mu        sync.Mutex // guards all below, and all deliveries
+	closed    bool
+	receiving map[peer]*Receiving
+	sending   map[*Sending]struct{}
+	drained   owamp.Timestamp // what had arrived by then has been delivered
+	strangers uint64
+	drops     uint64 // as of the time of closing
+}
+
+// Listen opens a port. Of a range of ports it tries one at random and then the
+// following ones.
+func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
+	addr := cfg.Addr.Unmap()
+	if !addr.IsValid() || addr.IsUnspecified() {
+		return nil, fmt.Errorf("test port: address %q, want a certain one", cfg.Addr)
+	}
+	p := &Port{
+		engine:    e,
+		ipv6:      addr.Is6(),
+		receiving: make(map[peer]*Receiving),
+		sending:   make(map[*Sending]struct{}),
+		drained:   e.clock.Now(),
+	}
+	domain := unix.AF_INET
+	if p.ipv6 {
+		domain = unix.AF_INET6
+	}
+	var err error
+	p.fd, err = unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("test port of %v: %w", addr, os.NewSyscallError("socket", err))
+	}
+	if err = p.setOptions(cfg.Device); err == nil {
+		if err = p.bind(addr, cfg.Ports); err == nil {
+			err = e.add(p)
+		}
+	}
+	if err != nil {
+		unix.Close(p.fd)
+		return nil, fmt.Errorf("test port of %v: %w", addr, err)
+	}
+	return p, nil
+}
+
+func (p *Port) setOptions(device string) error {
+	type option struct {
+		level, name, value int
+		what               string
+	}
+	// IP_RECVERR brings the error of a full queue, which would otherwise be a
+	// packet lost without a word.
+	options := []option{
+		{unix.IPPROTO_IP, unix.IP_TTL, 255, "IP_TTL"},
+		{unix.IPPROTO_IP, unix.IP_RECVERR, 1, "IP_RECVERR"},
+	}
+	if p.ipv6 {
+		options = []option{
+			{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
+			{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 255, "IPV6_UNICAST_HOPS"},
+			{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1, "IPV6_RECVERR"},
+		}
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(p.fd, o.level, o.name, o.value); err != nil {
+			return os.NewSyscallError("setsockopt "+o.what, err)
+		}
+	}
+	if err := stamp.Enable(p.fd, p.ipv6); err != nil {
+		return err
+	}
+	// Beyond the host's limit only a privileged process may go.
+	if unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		if err := unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
+			return os.NewSyscallError("setsockopt SO_RCVBUF", err)
+		}
+	}
+	if device == "" {
+		return nil
+	}
+	if err := unix.BindToDevice(p.fd, device); err != nil {
+		return fmt.Errorf("device %q: %w", device, os.NewSyscallError("setsockopt SO_BINDTODEVICE", err))
+	}
+	return nil
+}
+
+func (p *Port) bind(addr netip.Addr, ports PortRange) error {
+	n := ports.ports()
+	first := 0
+	if n > 0 {
+		first = rand.IntN(n)
+	}
+	for i := range max(n, 1) {
+		port := ports.Low
+		if n > 0 {
+			port += uint16((first + i) % n)
+		}
+		s, err := sockaddrOf(netip.AddrPortFrom(addr, port), p.ipv6)
+		if err != nil {
+			return err
+		}
+		_, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(p.fd), uintptr(unsafe.Pointer(&s.raw)), uintptr(s.len))
+		if errno == unix.EADDRINUSE && n > 0 {
+			continue
+		}
+		if errno != 0 {
+			return os.NewSyscallError("bind", errno)
+		}
+		s.len = unix.SizeofSockaddrInet6
+		if _, _, errno := unix.Syscall(unix.SYS_GETSOCKNAME, uintptr(p.fd), uintptr(unsafe.Pointer(&s.raw)), uintptr(unsafe.Pointer(&s.len))); errno != 0 {
+			return os.NewSyscallError("getsockname", errno)
+		}
+		p.addr = netip.AddrPortFrom(addr, s.addrPort().Port())
+		return nil
+	}
+	return fmt.Errorf("ports %v: all are in use: %w", ports, unix.EADDRINUSE)
+}
+
+// Addr returns the address and port that the port is bound to.
+func (p *Port) Addr() netip.AddrPort { return p.addr }
+
+// Stats returns what the port has counted so far.
+func (p *Port) Stats() PortStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return PortStats{Strangers: p.strangers, Drops: p.countDrops()}
+}
+
+// countDrops returns how many packets the socket has dropped. p.mu is held.
+func (p *Port) countDrops() uint64 {
+	if p.closed {
+		return p.drops
+	}
+	// linux/sock_diag.h: SO_MEMINFO fills in an array of 32-bit numbers, of
+	// which this one counts the drops.
+	const drops = 8
+	var info [drops + 1]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return uint64(info[drops])
+}
+
+// Close stops the sessions that the port sends, closes those that it receives,
+// and closes the socket. It may be called more than once.
+func (p *Port) Close() error {
+	p.engine.remove(p)
+	return p.close()
+}
+
+func (p *Port) close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.drops = p.countDrops()
+	p.closed = true
+	clear(p.receiving)
+	sending := slices.Collect(maps.Keys(p.sending))
+	p.mu.Unlock()
+	for _, s := range sending {
+		s.Stop()
+	}
+	// Nobody uses the descriptor any longer: the reader and Drain look at
+	// closed, and the lane has let go of the sessions.
+	return os.NewSyscallError("close", unix.Close(p.fd))
+}
+
+// checkOpen is called with p.mu held.
+func (p *Port) checkOpen() error {
+	if p.closed {
+		return fmt.Errorf("test port %v: %w", p.addr, net.ErrClosed)
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"owl/owamp"
+	"owl/probe/stamp"
+)
+
+const (
+	// readAtOnce is how many datagrams one system call reads.
+	readAtOnce = 64
+	// readsAtMost bounds one emptying of a socket whose packets arrive faster
+	// than they are read.
+	readsAtMost = 4096
+)
+
+// arrivals are the buffers of one recvmmsg call. Of a datagram they hold what
+// comes before the padding; the kernel says how long it was (MSG_TRUNC).
+type arrivals struct {
+	headers  [readAtOnce]message
+	vectors  [readAtOnce]unix.Iovec
+	names    [readAtOnce]sockaddr
+	data     [readAtOnce][owamp.SealedPacketSize]byte
+	controls [readAtOnce][stamp.ControlSize]byte
+	records  [readAtOnce]owamp.Record
+}
+
+// A message is a struct mmsghdr.
+type message struct {
+	header unix.Msghdr
+	len    uint32
+}
+
+func newArrivals() *arrivals {
+	b := new(arrivals)
+	for i := range b.headers {
+		b.vectors[i].Base = &b.data[i][0]
+		b.vectors[i].SetLen(len(b.data[i]))
+		h := &b.headers[i].header
+		h.Name = (*byte)(unsafe.Pointer(&b.names[i].raw))
+		h.Iov = &b.vectors[i]
+		h.SetIovlen(1)
+		h.Control = &b.controls[i][0]
+	}
+	return b
+}
+
+// read reads what has arrived, up to the capacity of b.
+func (b *arrivals) read(fd int) (int, syscall.Errno) {
+	for i := range b.headers {
+		h := &b.headers[i].header
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(stamp.ControlSize)
+	}
+	// A raw system call, for it does not block.
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers)), readAtOnce,
+		unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+	return int(n), errno
+}
+
+// A Receiving is a session that a [Port] receives. Its methods may be called by
+// any goroutine, but not from within its [Batch].
+type Receiving struct {
+	port   *Port
+	peer   peer
+	opener *owamp.Opener
+	size   int
+	batch  Batch
+	stats  ReceiveStats // guarded by port.mu; Drops: the port's at the begin
+	closed bool         // guarded by port.mu
+}
+
+// Receive begins to receive a session: its records go to batch until the
+// [Receiving] or the port is closed. It returns [ErrPairBusy] if another
+// session on the port has the same peer.
+func (p *Port) Receive(spec ReceiveSpec, batch Batch) (*Receiving, error) {
+	fail := func(err error) (*Receiving, error) {
+		return nil, fmt.Errorf("receiving from %v: %w", spec.Remote, err)
+	}
+	if spec.Opener == nil || batch == nil {
+		return fail(errors.New("want an opener and a batch"))
+	}
+	addr, err := p.remote(spec.Remote)
+	if err != nil {
+		return fail(err)
+	}
+	r := &Receiving{port: p, peer: addr.key(), opener: spec.Opener, size: spec.Size, batch: batch}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.checkOpen(); err != nil {
+		return fail(err)
+	}
+	if p.receiving[r.peer] != nil {
+		return fail(ErrPairBusy)
+	}
+	r.stats.Drops = p.countDrops()
+	p.receiving[r.peer] = r
+	return r, nil
+}
+
+// Drain empties the port's socket now, delivering what it finds, and returns
+// the time up to which every packet that had arrived has been delivered: now,
+// unless packets come faster than they can be read, or the port is closed.
+func (r *Receiving) Drain() owamp.Timestamp {
+	p := r.port
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drain()
+	return p.drained
+}
+
+// Stats returns what the session has counted so far.
+func (r *Receiving) Stats() ReceiveStats {
+	r.port.mu.Lock()
+	defer r.port.mu.Unlock()
+	s := r.stats
+	if !r.closed {
+		s.Drops = r.port.countDrops() - s.Drops
+	}
+	return s
+}
+
+// Close ends the session: no batch is being delivered when it returns, nor will
+// be. It may be called more than once.
+func (r *Receiving) Close() {
+	p := r.port
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.stats.Drops = p.countDrops() - r.stats.Drops
+	r.closed = true
+	if p.receiving[r.peer] == r {
+		delete(p.receiving, r.peer)
+	}
+}
+
+// readable empties the socket and asks to be told when there is more.
+func (p *Port) readable() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.drain()
+	// The socket counts as readable as long as errors are queued, too.
+	p.clearErrors()
+	if err := p.engine.watch(p.fd, unix.EPOLL_CTL_MOD); err != nil && !p.engine.isClosed() {
+		p.engine.log.Error("test port is no longer read", "port", p.addr, "error", err)
+	}
+}
+
+// drain delivers what has arrived. p.mu is held.
+func (p *Port) drain() {
+	if p.closed {
+		return
+	}
+	b := p.engine.buffer.Get().(*arrivals)
+	defer p.engine.buffer.Put(b)
+	began := time.Now()
+	for range readsAtMost {
+		before := p.engine.clock.Now()
+		n, errno := b.read(p.fd)
+		switch errno {
+		case 0:
+			p.deliver(b, n, began)
+		case unix.EAGAIN:
+			p.drained = before
+			return
+		case unix.EINTR:
+		default: // what became of an earlier packet that was sent from here
+			p.clearErrors()
+		}
+	}
+}
+
+// clearErrors throws away the errors that peers' hosts and routers have sent.
+// They concern a packet that is gone, of a session that need not be the one
+// which would trip over them.
+func (p *Port) clearErrors() {
+	var h unix.Msghdr
+	for range readAtOnce {
+		_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if errno != 0 && errno != unix.EINTR {
+			return
+		}
+	}
+}
+
+// deliver decodes n packets and hands over runs of those of one session. With
+// stamps of our own the clock is read once for all of them: they have arrived
+// since the reader began to wake up.
+func (p *Port) deliver(b *arrivals, n int, began time.Time) {
+	e := p.engine
+	now := e.clock.Now()
+	// A goroutine is awake later than a thread, by about as much again.
+	userErr := e.clock.Error(2*e.stamps.Wake + time.Since(began))
+	kernelErr := e.clock.Error(e.stamps.Precision)
+	var session *Receiving
+	run := 0 // records of session
+	for i := range n {
+		r := p.receiving[b.names[i].key()]
+		if r == nil {
+			p.strangers++
+			continue
+		}
+		if r != session {
+			session.deliver(b.records[:run])
+			session, run = r, 0
+		}
+		m := &b.headers[i]
+		if int(m.len) < r.size {
+			r.stats.Short++
+			continue
+		}
+		rec := &b.records[run]
+		*rec = owamp.Record{}
+		if !r.opener.Open(b.data[i][:min(int(m.len), len(b.data[i]))], rec) {
+			r.stats.Malformed++
+			continue
+		}
+		a := stamp.Parse(b.controls[i][:min(int(m.header.Controllen), stamp.ControlSize)])
+		rec.TTL = a.TTL
+		if a.HasDSCP {
+			rec.DSCP = a.DSCP
+			rec.Flags |= owamp.FlagDSCP
+		}
+		if e.kernel && a.Time != 0 {
+			rec.Recv, rec.RecvErr = e.clock.Adjust(a.Time), kernelErr
+		} else {
+			rec.Recv, rec.RecvErr = now, userErr
+			rec.Flags |= owamp.FlagUserStamp
+		}
+		run++
+	}
+	session.deliver(b.records[:run])
+}
+
+func (r *Receiving) deliver(recs []owamp.Record) {
+	if len(recs) > 0 {
+		r.stats.Received += uint64(len(recs))
+		r.batch(recs)
+	}
+}
+
+// remote returns the address of a peer. One that is link-local and has no zone
+// is in the port's.
+func (p *Port) remote(at netip.AddrPort) (sockaddr, error) {
+	addr := at.Addr().Unmap()
+	if at.Port() == 0 || addr.IsUnspecified() {
+		return sockaddr{}, errors.New("want an address and a port")
+	}
+	if addr.IsLinkLocalUnicast() && addr.Zone() == "" {
+		addr = addr.WithZone(p.addr.Addr().Zone())
+	}
+	return sockaddrOf(netip.AddrPortFrom(addr, at.Port()), p.ipv6)
+}
