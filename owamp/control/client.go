@@ -165,6 +165,9 @@ func (c *Client) Request(ctx context.Context, specs []owamp.SessionSpec) ([]owam
 			return nil, fmt.Errorf("requesting session %d: %w", i, err)
 		}
 	}
+	if len(specs) == 0 {
+		return nil, nil
+	}
 	var answers []owamp.Accepted
 	err := c.during(ctx, "writing Request-Session", func() error {
 		begin := c.now()
@@ -175,21 +178,33 @@ func (c *Client) Request(ctx context.Context, specs []owamp.SessionSpec) ([]owam
 		// Beside the reading, lest both sides wait for the other to read.
 		written := make(chan error, 1)
 		go func() { written <- c.s.flush("Request-Session") }()
-		for i := range specs {
-			a, err := c.answer(&specs[i])
-			if err != nil {
-				_ = c.s.conn.Close() // ends the writing
-				<-written
-				return err
-			}
-			if i == 0 {
-				c.tookSince(begin)
-			}
-			answers = append(answers, a)
+		var err error
+		if answers, err = c.answers(specs, begin); err != nil {
+			_ = c.s.conn.Close() // ends the writing
 		}
-		return <-written
+		if wrote := <-written; err == nil {
+			err = wrote
+		}
+		return err
 	})
 	return answers, err
+}
+
+// answers reads the answers to the requests for specs, sent at begin, and on an
+// error returns those that came before it.
+func (c *Client) answers(specs []owamp.SessionSpec, begin owamp.Timestamp) ([]owamp.Accepted, error) {
+	var answers []owamp.Accepted
+	for i := range specs {
+		a, err := c.answer(&specs[i])
+		if err != nil {
+			return answers, err
+		}
+		if i == 0 {
+			c.tookSince(begin)
+		}
+		answers = append(answers, a)
+	}
+	return answers, nil
 }
 
 // prepare checks what the caller asks for and clears what it may not say.

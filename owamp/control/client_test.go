@@ -3,8 +3,10 @@ package control_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -184,6 +186,93 @@ func TestServerRepeatsSID(t *testing.T) {
 		answers, err := c.Request(t.Context(), []owamp.SessionSpec{toServer(1), toServer(1), toServer(1)})
 		if _, ok := errors.AsType[*control.ProtocolError](err); !ok || len(answers) != 1 {
 			t.Errorf("Request: %v, %v; want one answer and a protocol error", answers, err)
+		}
+		_ = c.Close()
+		<-ended
+	})
+}
+
+// With ConfSender the SID is the client's, whatever the server echoes.
+func TestServerEchoesOtherSID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		go io.Copy(io.Discard, far)
+		go func() {
+			for _, m := range conversation(t, "open-clean") {
+				if m.name == "Accept-Session" {
+					m.octets[19] = 0x99
+				}
+				if m.fromServer {
+					write(far, m.octets, 1000)
+				}
+			}
+		}()
+		c := connect(t, near)
+		answers, err := c.Request(t.Context(), recordedSpecs(t, "open-clean"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answers[0].SID[15] != 0x99 || answers[1].SID != recordedFrom {
+			t.Errorf("SIDs %v and %v, want the server's and the client's", answers[0].SID, answers[1].SID)
+		}
+		_ = c.Close()
+		far.Close()
+	})
+}
+
+// RTT is the shortest of all round trips.
+func TestRTT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := []owamp.Timestamp{0, 5 << 32, 10 << 32, 12 << 32, 20 << 32, 29 << 32}
+		conn, ended := serve(t.Context(), openMode(), newHandler())
+		c, err := control.Connect(t.Context(), conn, control.ClientConfig{
+			Now: func() owamp.Timestamp { now := at[0]; at = at[1:]; return now },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []float64
+		got = append(got, c.RTT().Seconds())
+		if _, err := c.Request(t.Context(), []owamp.SessionSpec{fromServer(1, 1)}); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, c.RTT().Seconds())
+		if err := c.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, c.RTT().Seconds())
+		if want := []float64{5, 2, 2}; !slices.Equal(got, want) {
+			t.Errorf("round trips %v s, want %v", got, want)
+		}
+		_ = c.Close()
+		<-ended
+	})
+}
+
+// A cancelling connection ends a context as soon as something was read.
+type cancelling struct {
+	net.Conn
+	cancel func()
+}
+
+func (c *cancelling) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.cancel()
+	return n, err
+}
+
+// A context that ends when all is done has no say any more.
+func TestContextEndsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, ended := serve(t.Context(), openMode(), newHandler())
+		conn := &cancelling{near, func() {}}
+		c := connect(t, conn)
+		for i := range byte(3) {
+			ctx, cancel := context.WithCancel(t.Context())
+			conn.cancel = cancel
+			if _, err := c.Request(ctx, []owamp.SessionSpec{toServer(uint32(i))}); err != nil || ctx.Err() == nil {
+				t.Fatalf("Request: %v, context %v", err, ctx.Err())
+			}
 		}
 		_ = c.Close()
 		<-ended

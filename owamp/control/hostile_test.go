@@ -237,7 +237,7 @@ func clientScript(t *testing.T, conn net.Conn, timeout time.Duration) (step stri
 	}
 	defer func() {
 		if _, isLost := errors.AsType[*control.ConnError](err); isLost && step != "Stop" {
-			if _, again := c.Request(t.Context(), nil); again != err {
+			if _, again := c.Request(t.Context(), nil); !errors.Is(again, err) {
 				t.Errorf("after %q the connection says %v", err, again)
 			}
 		}
@@ -369,7 +369,7 @@ func TestStopRefused(t *testing.T) {
 			write(conn, bad, len(bad))
 			err := <-ended
 			conn.Close()
-			if _, ok := errors.AsType[*control.ProtocolError](err); !ok || !strings.Contains(err.Error(), test.want) || h.aborted != err {
+			if _, ok := errors.AsType[*control.ProtocolError](err); !ok || !strings.Contains(err.Error(), test.want) || !errors.Is(h.aborted, err) {
 				t.Errorf("%s: the server says %v and aborts with %v, want %s", test.name, err, h.aborted, test.want)
 			}
 			wantOneLine(t, err)

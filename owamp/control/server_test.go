@@ -123,7 +123,7 @@ func TestServerOutOfPlace(t *testing.T) {
 		octets := append(requestOctets(toServer(10)), owamp.StartSessions{}.Append(nil)...)
 		octets = append(octets, owamp.FetchSession{}.Append(nil)...)
 		_, err := probe(t, openMode(), h, octets, 1000)
-		if _, ok := errors.AsType[*control.ProtocolError](err); !ok || h.aborted != err {
+		if _, ok := errors.AsType[*control.ProtocolError](err); !ok || !errors.Is(h.aborted, err) {
 			t.Errorf("Fetch-Session in a test: %v, aborted with %v, want a protocol error", err, h.aborted)
 		}
 	})
@@ -339,7 +339,7 @@ func TestServerReportMissing(t *testing.T) {
 				t.Errorf("reports %v: the client is told %v, want that the connection is lost", reports, err)
 			}
 			_ = c.Close()
-			if err := <-ended; err == nil || !strings.HasPrefix(err.Error(), "stopping sessions: ") || h.aborted != err {
+			if err := <-ended; err == nil || !strings.HasPrefix(err.Error(), "stopping sessions: ") || !errors.Is(h.aborted, err) {
 				t.Errorf("reports %v: Serve: %v, aborted with %v; want what is wrong with them", reports, err, h.aborted)
 			}
 		})
