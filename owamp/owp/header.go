@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
 	"owl/owamp"
 )
@@ -138,12 +137,4 @@ func appendSkips(b []byte, skips []owamp.SkipRange) []byte {
 		b = binary.BigEndian.AppendUint32(b, s.Last)
 	}
 	return b
-}
-
-// checkOffset reads the offset at field, which must lie in [low, size].
-func checkOffset(v uint64, field, low, size int64) (int64, error) {
-	if v > math.MaxInt64 || int64(v) < low || int64(v) > size {
-		return 0, formatErrorf(field, "offset %d, want %d to %d, the size of the file", v, low, size)
-	}
-	return int64(v), nil
 }

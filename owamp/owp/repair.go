@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-
-	"owl/owamp"
 )
 
 // Repair completes a file that a [Writer] has left in the middle, because its
@@ -26,8 +24,8 @@ func Repair(f *os.File) (*Header, error) {
 		return h, nil
 	}
 	w := newWriter(f, &h.Spec)
-	if h.Version != version3 || r.data != w.data || h.NumSkips != 0 {
-		return nil, fmt.Errorf("%s: version %d, its records at %d, %d skip ranges: want what a receiver writes while a session runs, version %d, records at %d and no skip ranges", f.Name(), h.Version, r.data, h.NumSkips, version3, w.data)
+	if h.Version != version3 || h.NumSkips != 0 || r.data != w.data {
+		return nil, fmt.Errorf("%s: version %d with %d skip ranges and its records at octet %d: no receiver leaves that, want version %d, none, and %d", f.Name(), h.Version, h.NumSkips, r.data, version3, w.data)
 	}
 	if r.records > math.MaxUint32 {
 		return nil, fmt.Errorf("%s: %d records, want at most %d", f.Name(), r.records, uint32(math.MaxUint32))
@@ -39,11 +37,7 @@ func Repair(f *os.File) (*Header, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		w.records++
-		if !rec.Lost() {
-			w.received = true
-			w.greatest = max(w.greatest, rec.Seq)
-		}
+		w.count(&rec)
 	}
 	if err := w.FinishIncomplete(); err != nil {
 		return nil, err
