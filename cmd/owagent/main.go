@@ -1,0 +1,64 @@
+// Owagent is Owl's measurement agent. Its demo shows what Owl does, on loopback
+// and without a configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"owl/internal/cli"
+	"owl/internal/getopt"
+)
+
+const usage = `usage: owagent demo
+
+   demo       measure one-way latency on loopback and show it, until Ctrl-C or
+              for DEMO_SECONDS seconds
+   -h, --help print this message
+   --version  print the version
+`
+
+func main() {
+	ctx, _, stop := cli.Signals(context.Background())
+	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	refuse := func(err error, help bool) int {
+		fmt.Fprintf(stderr, "owagent: %v\n", err)
+		if help {
+			io.WriteString(stderr, usage)
+		}
+		return 1
+	}
+	opts, rest, err := getopt.Parse(args[1:], "h", []getopt.Long{{Name: "help"}, {Name: "version"}})
+	if err != nil {
+		return refuse(err, true)
+	}
+	for _, o := range opts {
+		if o.Name == "version" {
+			fmt.Fprintf(stdout, "owagent (Owl) %s\n", cli.Version)
+		} else {
+			io.WriteString(stdout, usage)
+		}
+		return 0
+	}
+	switch {
+	case len(rest) == 0:
+		return refuse(errors.New("want a command"), true)
+	case rest[0] != "demo":
+		return refuse(fmt.Errorf("command %q: want demo", rest[0]), true)
+	case len(rest) > 1:
+		return refuse(fmt.Errorf("demo %q: want no argument", rest[1]), true)
+	}
+	if err := demo(ctx, getenv, stdout, stderr); err != nil {
+		return refuse(err, false)
+	}
+	return 0
+}

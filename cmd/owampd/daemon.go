@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sys/unix"
+
+	"owl/internal/cli"
+	"owl/owamp"
+	"owl/probe"
+	"owl/probe/clock"
+	"owl/sessions"
+	"owl/sessions/metrics"
+	"owl/sessions/ports"
+	"owl/sessions/server"
+)
+
+const (
+	pidName  = "owamp-server.pid"
+	infoName = "owamp-server.info"
+)
+
+// A daemon is a server with all that it needs.
+type daemon struct {
+	log      *slog.Logger
+	clock    *clock.Clock
+	engine   *probe.Engine
+	listener net.Listener
+	server   *server.Server
+	pid      *os.File // locked
+}
+
+// start prepares the daemon of the options: afterwards it listens.
+func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (_ *daemon, err error) {
+	if os.Geteuid() == 0 && o.user == "" && !o.rootFolly {
+		return nil, errors.New("Running owampd as root is folly! Give -U user, or -f if you insist") //nolint:staticcheck // the C suite's words
+	}
+	shift, err := cli.TimeShift(getenv)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{log: log, clock: clock.New(clock.Config{Shift: shift})}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if d.listener, err = listen(ctx, o.listen); err != nil {
+		return nil, err
+	}
+	if err := dropPrivileges(o.user, o.group); err != nil {
+		return nil, err
+	}
+	if d.pid, err = lockPID(o.varDir); err != nil {
+		return nil, err
+	}
+	cli.WarnClock(d.clock.State().Synchronized, log)
+	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log}); err != nil {
+		return nil, err
+	}
+	store, err := server.OpenStore(o.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	cfg := server.Config{
+		Modes:          owamp.ModeOpen,
+		Clock:          d.clock,
+		Prober:         ports.Engine(d.engine),
+		Ports:          o.ports,
+		Random:         rand.Reader,
+		Log:            log,
+		Store:          store,
+		EndDelay:       o.endDelay,
+		IdleTimeout:    o.controlTimeout,
+		MaxConnections: o.maxConnections,
+	}
+	if o.metrics != "" {
+		if cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
+			return nil, err
+		}
+	}
+	d.server = server.New(cfg)
+	return d, writeInfo(o.varDir, d.server.Started())
+}
+
+// listen opens the control port. A wildcard address serves IPv6 and IPv4.
+func listen(ctx context.Context, node string) (net.Listener, error) {
+	host, port := "", cli.DefaultPort
+	if node != "" {
+		var err error
+		if host, port, err = cli.ParseHostPort(node, cli.DefaultPort); err != nil {
+			return nil, err
+		}
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return nil, fmt.Errorf("listening for clients: %w", err)
+	}
+	return ln, nil
+}
+
+// dropPrivileges goes on as another user and group, if they are given: names,
+// or numbers behind a minus sign.
+func dropPrivileges(userName, groupName string) error {
+	if userName == "" && groupName == "" {
+		return nil
+	}
+	uid, gid := os.Getuid(), os.Getgid()
+	var groups []int
+	if id, ok := strings.CutPrefix(userName, "-"); ok {
+		n, err := strconv.ParseUint(id, 10, 31)
+		if err != nil {
+			return fmt.Errorf("user %q: want a name or -uid", userName)
+		}
+		uid = int(n)
+	} else if userName != "" {
+		u, err := user.Lookup(userName)
+		if err != nil {
+			return fmt.Errorf("user %q: no such user", userName)
+		}
+		uid, _ = strconv.Atoi(u.Uid)
+		gid, _ = strconv.Atoi(u.Gid)
+	}
+	if id, ok := strings.CutPrefix(groupName, "-"); ok {
+		n, err := strconv.ParseUint(id, 10, 31)
+		if err != nil {
+			return fmt.Errorf("group %q: want a name or -gid", groupName)
+		}
+		gid = int(n)
+	} else if groupName != "" {
+		g, err := user.LookupGroup(groupName)
+		if err != nil {
+			return fmt.Errorf("group %q: no such group", groupName)
+		}
+		gid, _ = strconv.Atoi(g.Gid)
+	}
+	if os.Geteuid() == 0 {
+		if err := syscall.Setgroups(append(groups, gid)); err != nil {
+			return fmt.Errorf("leaving the groups of root: %w", err)
+		}
+	}
+	if err := syscall.Setgid(gid); err != nil {
+		return fmt.Errorf("becoming group %d: %w", gid, err)
+	}
+	if err := syscall.Setuid(uid); err != nil {
+		return fmt.Errorf("becoming user %d: %w", uid, err)
+	}
+	return nil
+}
+
+// lockPID writes the process's number into the pid file and keeps it locked,
+// so that there is one owampd for a directory.
+func lockPID(dir string) (*os.File, error) {
+	name := filepath.Join(dir, pidName)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("Unable to lock file %s: %w", name, err) //nolint:staticcheck // the C suite's words
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// writeInfo tells other programs when this owampd began, as Server-Start does.
+func writeInfo(dir string, started owamp.Timestamp) error {
+	name := filepath.Join(dir, infoName)
+	text := fmt.Appendf(nil, "START=%020d\nPID=%d\n", uint64(started), os.Getpid())
+	if err := os.WriteFile(name+".i", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".i", name)
+}
+
+// serveMetrics serves metrics at addr and returns what the server shall tell
+// of its peers.
+func serveMetrics(ctx context.Context, addr string, log *slog.Logger) (func(server.Peer, func() sessions.Snapshot) server.Watcher, error) {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c, err := metrics.New(reg, metrics.Version(cli.Version))
+	if err != nil {
+		return nil, err
+	}
+	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
+	if err != nil {
+		return nil, err
+	}
+	log.Info("metrics are at " + url)
+	return func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
+		l := metrics.Labels{Source: p.Sender.String(), Destination: p.Receiver.String(), Direction: metrics.From}
+		if p.Receiving {
+			l.Direction = metrics.To
+		}
+		return c.Stream(l, snapshot)
+	}, nil
+}
+
+// serve serves until ctx is done or a hangup comes.
+func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	work.Go(func() { d.clock.Run(ctx) })
+	work.Go(func() {
+		select {
+		case <-hangup:
+			cancel()
+		case <-ctx.Done():
+		}
+		d.log.Info("owampd: exiting...")
+	})
+	d.log.Info(fmt.Sprintf("listening on %v", d.listener.Addr()))
+	return d.server.Serve(ctx, d.listener)
+}
+
+// close gives everything back.
+func (d *daemon) close() {
+	if d.engine != nil {
+		d.engine.Close()
+	}
+	if d.listener != nil {
+		d.listener.Close()
+	}
+	if d.pid != nil {
+		d.pid.Close()
+	}
+}

@@ -1,0 +1,368 @@
+// Package recorder turns the test packets of one session that this host
+// receives into its .owp file: it owns the receiver's window, declares losses,
+// and settles the session when it ends. Both a client's stream and a server's
+// sessions record with it.
+package recorder
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"owl/owamp"
+	"owl/owamp/owp"
+	"owl/owamp/schedule"
+	"owl/owamp/window"
+)
+
+const (
+	// maxPending bounds what may wait between the receiving thread and the
+	// recorder: 4 MB, a second at more packets than the engine can receive.
+	maxPending = 1 << 17
+	// flushEvery bounds how long a record stays in memory only.
+	flushEvery = time.Second
+	// expireEvery bounds how often losses are looked for.
+	expireEvery = 50 * time.Millisecond
+	// waitAtMost bounds a wait, so that a step of the clock is noticed.
+	waitAtMost = 5 * time.Second
+)
+
+// A Source is where a recorder's packets come from; *probe.Receiving is one.
+type Source interface {
+	// Drain delivers everything that has arrived and returns the time up to
+	// which that is so.
+	Drain() owamp.Timestamp
+	// Close ends the delivery: no batch comes after it returns.
+	Close()
+}
+
+// A Part is a run of a session's packets that is summarized by itself.
+type Part struct {
+	Index       int
+	First, Last uint32          // sequence numbers [First, Last)
+	Start, End  owamp.Timestamp // the scheduled time of packet First-1 (or the session's start) and of packet Last-1
+	Offset      int64           // no record of the part lies before this index in the file
+}
+
+// Config says what to record and who wants to know.
+type Config struct {
+	Spec *owamp.SessionSpec
+	File *os.File                       // empty, open for reading and writing; the recorder does not close it
+	Now  func() owamp.Timestamp         // the local clock
+	Err  func() owamp.ErrorEstimate     // how good it is now, for the records of lost packets
+	Seen func(recs []owamp.Record)      // each record as the window took it: received, duplicate and lost; may be nil
+	Each uint32                         // packets per part; 0: no parts
+	Part func(r *owp.Reader, part Part) // called when all packets of a part are settled; may be nil without Each
+}
+
+// A Recorder records one session. Make it with [New], give its
+// [Recorder.Batch] to the engine, then [Recorder.Run].
+type Recorder struct {
+	cfg    Config
+	notify chan struct{} // there is something pending
+	quit   chan struct{} // the recorder's goroutine shall end
+	ended  chan struct{} // the recorder's goroutine has ended
+	done   chan struct{} // every packet is settled
+
+	pendMu  sync.Mutex
+	pending []owamp.Record // filled by the receiving thread
+	dropped uint64         // what did not fit
+
+	mu      sync.Mutex // guards all below
+	source  Source
+	spare   []owamp.Record // the other half of the double buffer
+	win     *window.Window
+	file    *owp.Writer
+	err     error // the first failure of the file
+	late    uint64
+	isDone  bool
+	settled bool
+
+	cutting  bool               // part is a part still to be handed over
+	part     Part               // the part that is being recorded
+	schedule schedule.Generator // stands at the end of part
+	greatest uint32             // the greatest sequence number in the file
+	ahead    int64              // no record of a later part lies before this index, -1: there is none
+}
+
+// New returns a recorder for cfg. It writes the file's header.
+func New(cfg Config) (*Recorder, error) {
+	gen, err := schedule.New(cfg.Spec.SID, cfg.Spec.Slots)
+	if err != nil {
+		return nil, err
+	}
+	parts := *gen
+	win, err := window.New(gen, cfg.Spec.Start, cfg.Spec.Packets, cfg.Spec.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	file, err := owp.Create(cfg.File, cfg.Spec)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{
+		cfg:    cfg,
+		notify: make(chan struct{}, 1),
+		quit:   make(chan struct{}),
+		ended:  make(chan struct{}),
+		done:   make(chan struct{}),
+		win:    win,
+		file:   file,
+	}
+	r.schedule = parts
+	r.ahead = -1
+	r.part = Part{Index: -1, End: cfg.Spec.Start}
+	r.nextPart()
+	return r, nil
+}
+
+// Batch takes received records over from the receiving thread. It neither
+// blocks nor, once its buffers have grown to the rate, allocates.
+func (r *Recorder) Batch(recs []owamp.Record) {
+	r.pendMu.Lock()
+	if len(r.pending)+len(recs) <= maxPending {
+		r.pending = append(r.pending, recs...)
+	} else {
+		r.dropped += uint64(len(recs))
+	}
+	r.pendMu.Unlock()
+	select {
+	case r.notify <- struct{}{}:
+	default:
+	}
+}
+
+// Run records what comes from source until the recorder is finished.
+func (r *Recorder) Run(source Source) {
+	r.mu.Lock()
+	r.source = source
+	r.mu.Unlock()
+	go r.run()
+}
+
+func (r *Recorder) run() {
+	defer close(r.ended)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	flushed := time.Now()
+	for {
+		select {
+		case <-r.quit:
+			return
+		case <-r.notify:
+			r.mu.Lock()
+			r.consume()
+			r.mu.Unlock()
+		case <-timer.C:
+			timer.Reset(r.expire())
+			if now := time.Now(); now.Sub(flushed) >= flushEvery {
+				flushed = now
+				r.mu.Lock()
+				r.keep(r.file.Flush())
+				r.mu.Unlock()
+			}
+		}
+	}
+}
+
+// consume folds what is pending into the window and the file. r.mu is held.
+func (r *Recorder) consume() {
+	r.pendMu.Lock()
+	recs := r.pending
+	r.pending, r.spare = r.spare[:0], nil
+	r.pendMu.Unlock()
+	n := 0
+	for i := range recs {
+		switch r.win.Arrive(&recs[i]) {
+		case window.Recorded, window.Duplicate:
+			recs[n] = recs[i]
+			n++
+		case window.Stale:
+			r.late++
+		}
+	}
+	r.write(recs[:n])
+	r.spare = recs
+}
+
+// write puts records that the window took into the file.
+func (r *Recorder) write(recs []owamp.Record) {
+	if len(recs) == 0 {
+		return
+	}
+	if r.cutting {
+		for i := range recs {
+			r.greatest = max(r.greatest, recs[i].Seq)
+			if r.ahead < 0 && recs[i].Seq >= r.part.Last {
+				r.ahead = r.file.Len() + int64(i)
+			}
+		}
+	}
+	r.keep(r.file.Write(recs...))
+	if r.cfg.Seen != nil {
+		r.cfg.Seen(recs)
+	}
+}
+
+// keep remembers the first failure of the file.
+func (r *Recorder) keep(err error) {
+	if err != nil && r.err == nil {
+		r.err = fmt.Errorf("recording session %v: %w", r.cfg.Spec.SID, err)
+	}
+}
+
+// expire declares the losses that can be declared by now and says how long
+// nothing else will be due.
+func (r *Recorder) expire() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	drained := r.source.Drain()
+	r.consume()
+	next := r.win.Expire(drained, r.lost)
+	// The last part waits for the end of the session, as the reference has it.
+	for r.cutting && r.part.Last < r.cfg.Spec.Packets && r.part.End.Add(r.cfg.Spec.Timeout).Before(drained) {
+		r.endPart()
+	}
+	if r.win.Done() {
+		if !r.isDone {
+			r.isDone = true
+			close(r.done)
+		}
+		return waitAtMost
+	}
+	wait := next
+	if r.cutting && r.part.End.Add(r.cfg.Spec.Timeout).Before(wait) {
+		wait = r.part.End.Add(r.cfg.Spec.Timeout)
+	}
+	return max(expireEvery, min(wait.Sub(r.cfg.Now()), waitAtMost))
+}
+
+// lost records the loss of a packet.
+func (r *Recorder) lost(rec *owamp.Record) {
+	rec.RecvErr = r.cfg.Err()
+	r.write([]owamp.Record{*rec})
+}
+
+// endPart hands the current part over and begins the next.
+func (r *Recorder) endPart() {
+	r.keep(r.file.Flush())
+	rd, err := r.reader()
+	if err != nil {
+		r.keep(err)
+	} else {
+		r.cfg.Part(rd, r.part)
+	}
+	r.nextPart()
+}
+
+// nextPart advances to the next part of the schedule, if parts are wanted.
+func (r *Recorder) nextPart() {
+	first := r.part.Last
+	r.cutting = r.cfg.Each != 0 && first < r.cfg.Spec.Packets
+	if !r.cutting {
+		return
+	}
+	p := Part{Index: r.part.Index + 1, First: first, Start: r.part.End, End: r.part.End}
+	p.Last = first + min(r.cfg.Each, r.cfg.Spec.Packets-first)
+	for range p.Last - p.First {
+		p.End = p.End.Add(r.schedule.Next())
+	}
+	p.Offset = r.ahead
+	if p.Offset < 0 {
+		p.Offset = r.file.Len()
+	}
+	if r.ahead < 0 || r.greatest < p.Last {
+		r.ahead = -1
+	}
+	r.part = p
+}
+
+// reader reads what the file holds so far.
+func (r *Recorder) reader() (*owp.Reader, error) {
+	info, err := r.cfg.File.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return owp.NewReader(r.cfg.File, info.Size())
+}
+
+// Done is closed when the last packet is settled: it has come, or the time-out
+// of the last is over.
+func (r *Recorder) Done() <-chan struct{} { return r.done }
+
+// Live is what a recorder knows while its session runs.
+type Live struct {
+	window.Progress
+	Late    uint64 // came after their time-out, or were otherwise of another time
+	Dropped uint64 // did not fit between receiving and recording
+}
+
+// Live returns the state of the session now.
+func (r *Recorder) Live() Live {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := Live{Progress: r.win.Progress(r.cfg.Now()), Late: r.late}
+	r.pendMu.Lock()
+	l.Dropped = r.dropped
+	r.pendMu.Unlock()
+	return l
+}
+
+// A Report is how a session ended.
+type Report struct {
+	Ledger window.Ledger
+	Late   uint64
+}
+
+// Finish settles the session with what the sender said in Stop-Sessions, which
+// arrived at stopped, and completes the file (RFC 4656 section 3.8). A nil sent
+// means that the peer sent no report for the session: all of the schedule
+// counts as sent.
+func (r *Recorder) Finish(sent *owamp.SendReport, stopped owamp.Timestamp) (Report, error) {
+	if sent == nil {
+		sent = &owamp.SendReport{NextSeq: r.cfg.Spec.Packets}
+	}
+	return r.end(func() (window.Ledger, error) {
+		l := r.win.Settle(sent.NextSeq, sent.Skips, stopped)
+		r.win.Expire(stopped+1, r.lost)
+		for r.cutting && sent.NextSeq == r.cfg.Spec.Packets {
+			r.endPart()
+		}
+		return l, r.file.Finish(sent.NextSeq, sent.Skips, stopped)
+	})
+}
+
+// FinishIncomplete settles a session whose end the peer never told: control was
+// lost at stopped. What came until then is kept.
+func (r *Recorder) FinishIncomplete(stopped owamp.Timestamp) (Report, error) {
+	return r.end(func() (window.Ledger, error) {
+		r.win.Expire(stopped, r.lost)
+		return r.win.SettleIncomplete(), r.file.FinishIncomplete()
+	})
+}
+
+// end stops the delivery and settles the session, once.
+func (r *Recorder) end(settle func() (window.Ledger, error)) (Report, error) {
+	r.mu.Lock()
+	running := r.source != nil && !r.settled
+	r.mu.Unlock()
+	if running {
+		close(r.quit)
+		<-r.ended
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.settled {
+		return Report{}, fmt.Errorf("recording session %v: finished twice", r.cfg.Spec.SID)
+	}
+	r.settled = true
+	if running {
+		r.source.Drain()
+		r.source.Close()
+		r.consume()
+	}
+	ledger, err := settle()
+	r.keep(err)
+	return Report{Ledger: ledger, Late: r.late}, r.err
+}

@@ -1,0 +1,339 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"owl/owamp"
+	"owl/owamp/schedule"
+	"owl/owamp/window"
+	"owl/probe"
+	"owl/sessions"
+	"owl/sessions/ports"
+	"owl/sessions/recorder"
+)
+
+// A conversation is one control connection and the sessions that were asked
+// for on it. It implements [control.Handler].
+type conversation struct {
+	*Server
+	log *slog.Logger
+
+	mu       sync.Mutex
+	sessions []*session // in the order of the requests
+	round    *round     // nil while no test runs
+}
+
+// A round is what lies between Start-Sessions and Stop-Sessions.
+type round struct {
+	mu      sync.Mutex
+	running int           // sessions that have not run to their end
+	done    chan struct{} // closed when there are none left
+}
+
+func newRound(sessions int) *round {
+	r := &round{running: sessions, done: make(chan struct{})}
+	if sessions == 0 {
+		close(r.done)
+	}
+	return r
+}
+
+// finished counts a session that has run to its end.
+func (r *round) finished() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running--; r.running == 0 {
+		close(r.done)
+	}
+}
+
+// A session is one test of a conversation.
+type session struct {
+	spec  owamp.SessionSpec
+	lease *ports.Lease
+	peer  *peer
+	track *sessions.Track
+
+	// This host sends.
+	sending ports.Sending
+
+	// This host receives.
+	rec       *recorder.Recorder
+	receiving ports.Receiving
+	file      *File
+	quit      chan struct{} // not nil: it was started; closed: nobody waits for rec any more
+}
+
+// Request answers a Request-Session.
+func (c *conversation) Request(_ context.Context, spec *owamp.SessionSpec) owamp.Accepted {
+	s, err := c.prepare(spec)
+	if err != nil {
+		refusal, ok := errors.AsType[*refusal](err)
+		if !ok {
+			refusal = refuse(owamp.AcceptInternalError, "%v", err)
+		}
+		c.log.Warn(fmt.Sprintf("Test not allowed: %v", refusal))
+		return owamp.Accepted{Accept: refusal.accept}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sessions = append(c.sessions, s)
+	return owamp.Accepted{Port: s.lease.Port.Addr().Port(), SID: s.spec.SID}
+}
+
+// A refusal is a request that is answered with no.
+type refusal struct {
+	accept owamp.Accept
+	reason string
+}
+
+func (r *refusal) Error() string { return fmt.Sprintf("%v: %s", r.accept, r.reason) }
+
+func refuse(a owamp.Accept, format string, args ...any) *refusal {
+	return &refusal{a, fmt.Sprintf(format, args...)}
+}
+
+// prepare does everything for a session that can be done before its start.
+func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
+	mean := spec.MeanInterval()
+	switch {
+	case spec.Packets > 1 && mean < minInterval:
+		return nil, refuse(owamp.AcceptPermanentLimit, "a packet each %v: want 1 µs or more", mean.Duration())
+	case spec.Padding > maxPadding:
+		return nil, refuse(owamp.AcceptPermanentLimit, "padding of %d octets: want at most %d", spec.Padding, maxPadding)
+	}
+	s := &session{spec: *spec}
+	var err error
+	if spec.ConfSender {
+		err = c.borrow(s, spec.Sender.Addr(), spec.Receiver)
+	} else {
+		err = c.prepareReceiving(s)
+	}
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (c *conversation) prepareReceiving(s *session) error {
+	local := s.spec.Receiver.Addr()
+	if err := c.borrow(s, local, s.spec.Sender); err != nil {
+		return err
+	}
+	var err error
+	if s.spec.SID, err = owamp.NewSID(local, c.cfg.Clock.Now(), c.cfg.Random); err != nil {
+		return err
+	}
+	s.spec.Receiver = s.lease.Port.Addr()
+	if s.file, err = c.cfg.Store.Create(s.spec.SID); err != nil {
+		return err
+	}
+	s.follow(c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: local, Receiving: true}))
+	s.rec, err = recorder.New(recorder.Config{
+		Spec: &s.spec,
+		File: s.file.File,
+		Now:  c.cfg.Clock.Now,
+		Err:  func() owamp.ErrorEstimate { return c.cfg.Clock.Error(0) },
+		Seen: func(recs []owamp.Record) {
+			s.track.Observe(recs)
+			s.peer.observe(recs)
+		},
+	})
+	if errors.Is(err, window.ErrTooLarge) {
+		return refuse(owamp.AcceptPermanentLimit, "%v", err)
+	} else if err != nil {
+		return err
+	}
+	opener, err := owamp.NewOpener(owamp.ModeOpen)
+	if err != nil {
+		return err
+	}
+	s.receiving, err = s.lease.Port.Receive(probe.ReceiveSpec{
+		Remote: s.spec.Sender,
+		Opener: opener,
+		Size:   owamp.PacketSize(owamp.ModeOpen) + int(s.spec.Padding),
+	}, s.rec.Batch)
+	return err
+}
+
+// borrow gets s a test port.
+func (c *conversation) borrow(s *session, local netip.Addr, remote netip.AddrPort) error {
+	var err error
+	s.lease, err = c.pool.Lease(local, remote, nil)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return refuse(owamp.AcceptReject, "%v is not an address of this host", local)
+	case errors.Is(err, ports.ErrNoPort), errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.EMFILE):
+		return refuse(owamp.AcceptTemporaryLimit, "%v", err)
+	}
+	return err
+}
+
+// Start begins all sessions that were requested.
+func (c *conversation) Start(context.Context) owamp.Accept {
+	if err := c.beginAll(); err != nil {
+		c.log.Error(err.Error())
+		c.Abort(err)
+		return owamp.AcceptInternalError
+	}
+	return owamp.AcceptOK
+}
+
+func (c *conversation) beginAll() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.round = newRound(len(c.sessions))
+	for _, s := range c.sessions {
+		if err := c.begin(s, c.round); err != nil {
+			return fmt.Errorf("session %v: %w", s.spec.SID, err)
+		}
+	}
+	return nil
+}
+
+func (c *conversation) begin(s *session, r *round) error {
+	if s.rec != nil {
+		s.rec.Run(s.receiving)
+		s.track.Receive(s.rec.Live)
+		s.quit = make(chan struct{})
+		go func() {
+			select {
+			case <-s.rec.Done():
+				r.finished()
+			case <-s.quit:
+			}
+		}()
+		return nil
+	}
+	gen, err := schedule.New(s.spec.SID, s.spec.Slots)
+	if err != nil {
+		return err
+	}
+	sealer, err := owamp.NewSealer(owamp.ModeOpen)
+	if err != nil {
+		return err
+	}
+	dscp, _ := s.spec.DSCP()
+	s.follow(c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: s.spec.Receiver.Addr()}))
+	s.sending, err = s.lease.Port.Send(probe.SendSpec{
+		Remote:    s.spec.Receiver,
+		Start:     s.spec.Start,
+		Schedule:  gen,
+		Packets:   s.spec.Packets,
+		Timeout:   s.spec.Timeout,
+		Sealer:    sealer,
+		SID:       s.spec.SID,
+		Padding:   s.spec.Padding,
+		PadSource: c.cfg.Random,
+		DSCP:      dscp,
+		Done:      func() { time.AfterFunc(s.spec.Timeout.Duration()+c.cfg.EndDelay, r.finished) },
+	})
+	if err != nil {
+		return err
+	}
+	s.track.Send(s.sending.Progress)
+	return nil
+}
+
+// Done is closed when all sessions that were started have run to their end.
+func (c *conversation) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.round.done
+}
+
+// Report stops the sessions in which this host sends and tells what they sent.
+func (c *conversation) Report() []owamp.SendReport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var reports []owamp.SendReport
+	for _, s := range slices.Backward(c.sessions) {
+		if s.sending != nil {
+			reports = append(reports, s.sending.Stop())
+		}
+	}
+	return reports
+}
+
+// Stop settles the sessions in which this host receives with what the peer
+// reported, and forgets all sessions.
+func (c *conversation) Stop(_ context.Context, sent []owamp.SendReport, accept owamp.Accept, at owamp.Timestamp) {
+	c.end(func(s *session) (recorder.Report, error) {
+		if accept != owamp.AcceptOK {
+			return s.rec.FinishIncomplete(at)
+		}
+		for i := range sent {
+			if sent[i].SID == s.spec.SID {
+				return s.rec.Finish(&sent[i], at)
+			}
+		}
+		return s.rec.Finish(nil, at)
+	})
+}
+
+// Abort ends all sessions, keeping what they recorded, when the connection is
+// gone.
+func (c *conversation) Abort(err error) {
+	at := c.cfg.Clock.Now()
+	c.end(func(s *session) (recorder.Report, error) { return s.rec.FinishIncomplete(at) })
+}
+
+// end ends all sessions; settle settles those that were recorded.
+func (c *conversation) end(settle func(*session) (recorder.Report, error)) {
+	c.mu.Lock()
+	all := c.sessions
+	c.sessions = nil
+	c.round = nil
+	c.mu.Unlock()
+	for _, s := range all {
+		if s.sending != nil {
+			s.track.SettleSending(s.sending.Stop(), s.spec.Packets)
+		}
+		if s.quit != nil {
+			close(s.quit)
+			report, err := settle(s)
+			if err != nil {
+				c.log.Error(err.Error())
+			}
+			s.track.Settle(report, s.receiving.Stats())
+			if err := s.file.Keep(); err != nil {
+				c.log.Error(err.Error())
+			}
+			s.file = nil
+		}
+		s.release()
+	}
+}
+
+// follow counts s among the sessions with p.
+func (s *session) follow(p *peer) {
+	s.peer, s.track = p, p.tally.Track()
+}
+
+// release gives back what s holds.
+func (s *session) release() {
+	if s.peer != nil {
+		s.track.Leave()
+		s.peer.put()
+	}
+	if s.receiving != nil {
+		s.receiving.Close()
+	}
+	if s.lease != nil {
+		s.lease.Release(s.spec.Timeout.Duration())
+	}
+	if s.file != nil {
+		s.file.Discard()
+	}
+}

@@ -1,0 +1,185 @@
+// Package server is what owampd does: it answers control connections, sends
+// test packets to those who ask for them and records those that come.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"owl/owamp"
+	"owl/owamp/control"
+	"owl/probe"
+	"owl/sessions"
+	"owl/sessions/ports"
+)
+
+// Bounds of what one peer may ask for, however it asks. Policy, which an
+// operator sets, comes before them.
+const (
+	maxSessions = 64                   // on one control connection
+	maxSlots    = 1 << 12              // in a schedule
+	maxPadding  = 65507                // octets: the greatest UDP payload over IPv4
+	minInterval = owamp.Interval(4295) // a microsecond, the mean between two packets
+	// keepAlive finds a dead peer while a test runs and no message is due.
+	keepAlive = 15 * time.Second
+)
+
+// Config describes a server. Clock, Prober, Random, Log and Store are needed.
+type Config struct {
+	Modes  owamp.Mode // offered; 0: open
+	Clock  sessions.Clock
+	Prober ports.Prober
+	Ports  probe.PortRange // for the test packets; zero: any
+	Random io.Reader
+	Log    *slog.Logger
+	Store  *Store // where sessions that this host receives are kept
+
+	// EndDelay is how long after the last packet's time-out a sending session
+	// ends, for receivers whose clock is behind.
+	EndDelay time.Duration
+	// IdleTimeout bounds the wait for a message while no test runs; 0: 30 min.
+	IdleTimeout time.Duration
+	// MaxConnections bounds the control connections; 0: 4096.
+	MaxConnections int
+	// Watch is told of each peer that tests are made with, in each direction,
+	// and returns who watches it. May be nil.
+	Watch func(p Peer, snapshot func() sessions.Snapshot) Watcher
+}
+
+// A Peer names what is measured: the test packets between a host and this one
+// in one direction.
+type Peer struct {
+	Sender, Receiver netip.Addr
+	Receiving        bool // this host receives
+}
+
+// A Watcher watches a [Peer]; *metrics.Stream is one.
+type Watcher interface {
+	Observe(recs []owamp.Record) // received packets, no duplicates
+	Close()
+}
+
+// A Server serves OWAMP-Control and the tests asked for through it.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	start owamp.Timestamp
+	pool  *ports.Pool
+	peers *peers
+
+	mu    sync.Mutex
+	conns int
+}
+
+// New returns a server for cfg.
+func New(cfg Config) *Server {
+	if cfg.Modes == 0 {
+		cfg.Modes = owamp.ModeOpen
+	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = 4096
+	}
+	if cfg.IdleTimeout == 0 {
+		cfg.IdleTimeout = 30 * time.Minute
+	}
+	return &Server{
+		cfg:   cfg,
+		log:   cfg.Log,
+		start: cfg.Clock.Now(),
+		pool:  ports.NewPool(cfg.Prober, cfg.Ports, ""),
+		peers: newPeers(cfg.Clock, cfg.Watch),
+	}
+}
+
+// Started returns when the server was made: what it tells clients as its start.
+func (s *Server) Started() owamp.Timestamp { return s.start }
+
+// Serve answers the connections that ln accepts until ctx is done; then it ends
+// all sessions, keeping what they recorded, and returns nil. Any other end is
+// an error.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	var conversations sync.WaitGroup
+	defer s.peers.close()
+	defer s.pool.Close()
+	defer conversations.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case err != nil:
+			// Out of descriptors, or the peer was gone already: neither is
+			// a reason to stop serving the others.
+			s.log.Error(fmt.Sprintf("accepting a connection: %v", err))
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if !s.enter() {
+			s.log.Warn(fmt.Sprintf("connection from %v refused: %d are open", conn.RemoteAddr(), s.cfg.MaxConnections))
+			conn.Close()
+			continue
+		}
+		conversations.Go(func() {
+			defer s.leave()
+			defer conn.Close()
+			s.converse(ctx, conn)
+		})
+	}
+}
+
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns >= s.cfg.MaxConnections {
+		return false
+	}
+	s.conns++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+}
+
+// converse holds one conversation.
+func (s *Server) converse(ctx context.Context, conn net.Conn) {
+	log := s.log.With("peer", conn.RemoteAddr().String())
+	log.Debug(fmt.Sprintf("Connection to %v", conn.LocalAddr()))
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
+	}
+	c := &conversation{Server: s, log: log}
+	err := control.Serve(ctx, conn, control.ServerConfig{
+		Modes:       s.cfg.Modes,
+		Start:       s.start,
+		Rand:        s.cfg.Random,
+		Now:         s.cfg.Clock.Now,
+		IdleTimeout: s.cfg.IdleTimeout,
+		MaxSlots:    maxSlots,
+		MaxSessions: maxSessions,
+	}, c)
+	if err != nil && ctx.Err() == nil {
+		log.Warn(fmt.Sprintf("Connection ended: %v", err))
+	}
+}

@@ -1,0 +1,296 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"owl/owamp"
+	"owl/owamp/control"
+	"owl/probe"
+	"owl/sessions/ports"
+	"owl/sessions/recorder"
+)
+
+// A session is one OWAMP session of a stream: the peer sends, this host
+// receives.
+type session struct {
+	*Stream
+	start owamp.Timestamp // fixed: the start; else the earliest that will do
+	fixed bool            // start, spec and end were planned before
+	spec  owamp.SessionSpec
+	end   owamp.Timestamp // the scheduled time of the last packet
+
+	client    *control.Client
+	lease     *ports.Lease
+	receiving ports.Receiving
+	rec       *recorder.Recorder
+	file      *os.File
+	track     *Track
+
+	// The planner's notes.
+	up, over bool
+	until    owamp.Timestamp
+	reason   GapReason
+}
+
+// A failure is why there is no session, or none any more.
+type failure struct {
+	reason GapReason
+	err    error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// run lives the session's life and tells of it. What it opened is closed at
+// the end.
+func (s *session) run(ctx context.Context, events chan<- event) {
+	defer s.close()
+	err := s.open(ctx)
+	if err != nil {
+		events <- failed(s, err, s.start)
+		return
+	}
+	events <- event{s: s, up: true}
+	until, err := s.measure(ctx)
+	events <- failed(s, err, until)
+}
+
+// failed is the event of the end of s, with a reason if err has one.
+func failed(s *session, err error, until owamp.Timestamp) event {
+	e := event{s: s, until: until, err: err}
+	if f, ok := errors.AsType[*failure](err); ok {
+		e.reason = f.reason
+	} else if err != nil {
+		e.reason = GapLocalOverload
+	}
+	return e
+}
+
+func (s *session) close() {
+	if s.client != nil {
+		s.client.Close()
+	}
+	if s.receiving != nil {
+		s.receiving.Close()
+	}
+	if s.lease != nil {
+		s.lease.Release(s.cfg.Timeout.Duration())
+	}
+	if s.file != nil {
+		s.discard()
+	}
+}
+
+// open sets the session up: afterwards the peer will send.
+func (s *session) open(ctx context.Context) error {
+	limit := setupTimeout
+	if s.fixed {
+		limit = min(limit, s.start.Sub(s.cfg.Clock.Now()))
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var not ports.Port
+	for {
+		busy, err := s.try(ctx, not)
+		if err != nil {
+			return err
+		}
+		if !busy {
+			break
+		}
+		// The peer chose a port that would mix this session up with another
+		// one: ask again, from another port.
+		not = s.lease.Port
+		s.client.Close()
+		s.lease.Release(0)
+		s.client, s.lease = nil, nil
+	}
+	if err := s.client.Start(ctx); err != nil {
+		return s.refusal(err, "Start-Sessions")
+	}
+	return nil
+}
+
+// try asks the peer for the session, from any test port but not. It reports
+// whether the peer's port turned out to be busy.
+func (s *session) try(ctx context.Context, not ports.Port) (busy bool, err error) {
+	path, err := s.cfg.Dial(ctx)
+	if err != nil {
+		return false, &failure{GapPeerUnreachable, err}
+	}
+	s.client, err = control.Connect(ctx, path.Conn, control.ClientConfig{Modes: s.cfg.Modes, Now: s.cfg.Clock.Now})
+	if err != nil {
+		path.Conn.Close()
+		return false, s.refusal(err, path.Conn.RemoteAddr().String())
+	}
+	if s.lease, err = s.pool.Lease(path.Local, netip.AddrPortFrom(path.Peer, 0), not); err != nil {
+		return false, &failure{GapLocalOverload, err}
+	}
+	if !s.fixed {
+		soon := s.cfg.Clock.Now().AddDuration(shortLead + 3*s.client.RTT())
+		if s.start == 0 || s.start.Before(soon) {
+			s.start = soon
+		}
+		if s.spec, s.end, err = s.Stream.spec(s.start, path.Local); err != nil {
+			return false, &failure{GapLocalOverload, err}
+		}
+	}
+	s.spec.Sender = netip.AddrPortFrom(path.Peer, 0)
+	s.spec.Receiver = s.lease.Port.Addr()
+	answers, err := s.client.Request(ctx, []owamp.SessionSpec{s.spec})
+	if err != nil {
+		return false, s.refusal(err, "Request-Session")
+	}
+	if a := answers[0]; a.Accept != owamp.AcceptOK {
+		return false, &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)}
+	}
+	s.spec.Sender = netip.AddrPortFrom(path.Peer, answers[0].Port)
+	if !s.lease.Fix(answers[0].Port) {
+		return true, nil
+	}
+	return false, s.listen()
+}
+
+// listen begins to receive.
+func (s *session) listen() error {
+	opener, err := owamp.NewOpener(s.client.Mode())
+	if err != nil {
+		return &failure{GapHandshakeFailed, err}
+	}
+	if s.file, err = s.cfg.Directory.Begin(s.spec.SID); err != nil {
+		return &failure{GapLocalOverload, err}
+	}
+	s.track = s.tally.Track()
+	s.rec, err = recorder.New(recorder.Config{
+		Spec: &s.spec,
+		File: s.file,
+		Now:  s.cfg.Clock.Now,
+		Err:  func() owamp.ErrorEstimate { return s.cfg.Clock.Error(0) },
+		Seen: s.seen,
+		Each: s.cfg.Part,
+		Part: s.writePart,
+	})
+	if err != nil {
+		return &failure{GapLocalOverload, err}
+	}
+	s.receiving, err = s.lease.Port.Receive(probe.ReceiveSpec{
+		Remote: s.spec.Sender,
+		Opener: opener,
+		Size:   owamp.PacketSize(s.client.Mode()) + int(s.spec.Padding),
+	}, s.rec.Batch)
+	if err != nil {
+		return &failure{GapLocalOverload, err}
+	}
+	return nil
+}
+
+// refusal tells a peer that says no from one that does not keep to the
+// protocol or went away in the middle of it.
+func (s *session) refusal(err error, step string) error {
+	if _, denied := errors.AsType[*control.DeniedError](err); denied {
+		return &failure{GapRefused, err}
+	}
+	return &failure{GapHandshakeFailed, fmt.Errorf("%s: %w", step, err)}
+}
+
+// seen passes on what the recorder took.
+func (s *session) seen(recs []owamp.Record) {
+	s.track.Observe(recs)
+	if s.cfg.Seen != nil {
+		s.cfg.Seen(recs)
+	}
+}
+
+// measure records the session until it ends, whichever way, and writes its
+// files. It returns the time up to which the files cover the schedule.
+func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
+	s.rec.Run(s.receiving)
+	s.track.Receive(s.rec.Live)
+	peer := make(chan error, 1)
+	go func() {
+		_, err := s.client.Await(context.WithoutCancel(ctx))
+		peer <- err
+	}()
+	awaited := false
+	defer func() {
+		s.client.Close()
+		if !awaited {
+			<-peer
+		}
+	}()
+
+	var lost error
+	select {
+	case <-s.rec.Done():
+		s.linger(ctx, s.cfg.EndDelay)
+	case lost = <-peer:
+		awaited = true
+	case <-ctx.Done():
+	}
+	var reports []owamp.SendReport
+	if lost == nil {
+		parting, cancel := s.parting(ctx)
+		reports, lost = s.client.Stop(parting, nil)
+		cancel()
+	}
+	stopped := s.cfg.Clock.Now()
+
+	var report recorder.Report
+	var err error
+	if lost == nil {
+		report, err = s.rec.Finish(s.sent(reports), stopped)
+	} else {
+		report, err = s.rec.FinishIncomplete(stopped)
+	}
+	s.receiving.Close()
+	s.track.Settle(report, s.receiving.Stats())
+	if err != nil {
+		return s.start, &failure{GapLocalOverload, err}
+	}
+	until, err := s.write()
+	switch {
+	case err != nil:
+		return s.start, &failure{GapLocalOverload, err}
+	case ctx.Err() != nil:
+		return until, nil
+	case lost != nil:
+		return until, &failure{GapControlLost, fmt.Errorf("session %v: %w", s.spec.SID, lost)}
+	case until != s.end:
+		return until, &failure{GapControlLost, fmt.Errorf("session %v: the peer stopped it early", s.spec.SID)}
+	}
+	return until, nil
+}
+
+// linger waits for d, or until ctx is done.
+func (s *session) linger(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// parting returns the context of the exchange of Stop-Sessions: it lasts as
+// long as a set-up, but when ctx is done only as long as a farewell.
+func (s *session) parting(ctx context.Context) (context.Context, context.CancelFunc) {
+	parting, cancel := context.WithTimeout(context.WithoutCancel(ctx), setupTimeout)
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })
+	return parting, func() {
+		stop()
+		cancel()
+	}
+}
+
+// sent returns what the peer reported of this session.
+func (s *session) sent(reports []owamp.SendReport) *owamp.SendReport {
+	for i := range reports {
+		if reports[i].SID == s.spec.SID {
+			return &reports[i]
+		}
+	}
+	return nil
+}

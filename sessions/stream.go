@@ -1,0 +1,180 @@
+// Package sessions measures over time. A [Stream] is what powstream does: it
+// asks a server for session after session of test packets, each beginning where
+// the one before it ends, so that the measurement has no holes; it keeps what a
+// broken session had measured, and accounts for every second in which there was
+// nothing to keep.
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"owl/owamp"
+	"owl/owamp/schedule"
+	"owl/owamp/stats"
+	"owl/probe"
+	"owl/sessions/ports"
+)
+
+const (
+	// lead is how long before its start a session is requested, so that it is
+	// set up in time also by a peer whose clock is ahead of ours.
+	lead = 10 * time.Second
+	// shortLead is the lead of the first session and of the first after an
+	// outage, beside three round trips.
+	shortLead = time.Second
+	// maxOverlap bounds the sessions of one stream that exist at once.
+	maxOverlap = 64
+	// firstRetry is the first wait after a failure; each failure doubles it.
+	firstRetry = 500 * time.Millisecond
+	// setupTimeout bounds the setting up of a session.
+	setupTimeout = 30 * time.Second
+	// farewell is how long a peer is waited for when the stream ends: powstream
+	// has 0.4 s for all it does then.
+	farewell = 150 * time.Millisecond
+)
+
+// A Path is a fresh control connection, and the addresses between which the
+// test packets shall go.
+type Path struct {
+	Conn  net.Conn
+	Local netip.Addr // this host's test address
+	Peer  netip.Addr // the peer's
+}
+
+// A Clock is the clock that stamps and schedules refer to; *clock.Clock is one.
+type Clock interface {
+	Now() owamp.Timestamp
+	Error(stamping time.Duration) owamp.ErrorEstimate
+}
+
+// StreamConfig describes a stream. Dial, Clock, Prober, Random and Log are
+// needed, as are Packets, Slots and Timeout.
+type StreamConfig struct {
+	// Dial opens a control connection. It is called for each session, so that
+	// a peer that has moved to another address is found again.
+	Dial   func(context.Context) (Path, error)
+	Modes  owamp.Mode // acceptable security modes
+	Clock  Clock
+	Prober ports.Prober
+	Ports  probe.PortRange // for the test packets; zero: any
+	Device string          // bind test sockets to this device, if not empty
+	Random io.Reader
+	Log    *slog.Logger
+
+	Packets  uint32 // per session
+	Slots    []owamp.Slot
+	Timeout  owamp.Interval // after it a packet is lost
+	Padding  uint32         // octets
+	DSCP     uint8
+	Part     uint32        // packets per sub-session; 0 or Packets: none
+	Delay    time.Duration // before the first session
+	EndDelay time.Duration // between the end of a session's time-out and Stop-Sessions
+	RetryCap time.Duration // the longest wait for a peer that is away; 0: 60 s
+
+	Directory   *Directory
+	BucketWidth float64 // s, of the summaries' histograms; 0: 0.0001
+	UnixTimes   bool    // write UNIX_START_TIME and UNIX_END_TIME too
+	// Names gives the names of sender and receiver that summaries show.
+	Names func(sender, receiver netip.Addr) stats.Names
+	// Written is told each final file's path; calls do not overlap. May be nil.
+	Written func(path string)
+	// Seen is told of the records as they come: received, duplicate and lost.
+	// Calls of overlapping sessions may overlap. May be nil.
+	Seen func([]owamp.Record)
+}
+
+// A Stream is a continuous measurement from a peer to this host.
+type Stream struct {
+	cfg     StreamConfig
+	log     *slog.Logger
+	pool    *ports.Pool
+	tally   *Tally
+	restart chan struct{}
+	writing sync.Mutex // orders Written
+}
+
+// NewStream checks cfg and returns its stream.
+func NewStream(cfg StreamConfig) (*Stream, error) {
+	spec := owamp.SessionSpec{Slots: cfg.Slots}
+	switch {
+	case cfg.Packets == 0:
+		return nil, errors.New("a session needs at least 1 packet")
+	case spec.MeanInterval() == 0:
+		return nil, errors.New("the mean interval must be greater than 0")
+	case cfg.Timeout == 0:
+		return nil, errors.New("the loss time-out must be greater than 0")
+	case cfg.Part != 0 && cfg.Packets%cfg.Part != 0:
+		return nil, fmt.Errorf("the %d packets of a sub-session do not divide the %d of a session", cfg.Part, cfg.Packets)
+	}
+	if cfg.Part == cfg.Packets {
+		cfg.Part = 0
+	}
+	if cfg.RetryCap <= 0 {
+		cfg.RetryCap = time.Minute
+	}
+	if cfg.Modes == 0 {
+		cfg.Modes = owamp.ModeOpen
+	}
+	return &Stream{
+		cfg:     cfg,
+		log:     cfg.Log,
+		pool:    ports.NewPool(cfg.Prober, cfg.Ports, cfg.Device),
+		tally:   NewTally(cfg.Clock),
+		restart: make(chan struct{}, 1),
+	}, nil
+}
+
+// Restart ends the running sessions, keeping what they measured, and begins
+// anew with fresh connections.
+func (s *Stream) Restart() {
+	select {
+	case s.restart <- struct{}{}:
+	default:
+	}
+}
+
+// Snapshot returns what the stream knows of itself now.
+func (s *Stream) Snapshot() Snapshot { return s.tally.Snapshot() }
+
+// Run measures until ctx is done; then it ends the running sessions, writes
+// what they have and returns.
+func (s *Stream) Run(ctx context.Context) {
+	defer s.pool.Close()
+	defer s.tally.SetState(StateStopped)
+	spec := owamp.SessionSpec{Slots: s.cfg.Slots}
+	if d := spec.MeanInterval().Duration() * time.Duration(s.cfg.Packets); d < time.Second {
+		s.log.Warn(fmt.Sprintf("Holes in data are likely because a session lasts only %v: it should last 1 s and 3 round trips", d))
+	}
+	p := &planner{Stream: s, events: make(chan event), retryAt: time.Now().Add(s.cfg.Delay)}
+	for p.run(ctx) {
+	}
+}
+
+// spec returns the specification of a session that begins at start and whose
+// receiver is local, and the scheduled time of its last packet.
+func (s *Stream) spec(start owamp.Timestamp, local netip.Addr) (owamp.SessionSpec, owamp.Timestamp, error) {
+	sid, err := owamp.NewSID(local, s.cfg.Clock.Now(), s.cfg.Random)
+	if err != nil {
+		return owamp.SessionSpec{}, 0, err
+	}
+	spec := owamp.SessionSpec{
+		ConfSender: true,
+		Slots:      s.cfg.Slots,
+		Packets:    s.cfg.Packets,
+		SID:        sid,
+		Padding:    s.cfg.Padding,
+		Start:      start,
+		Timeout:    s.cfg.Timeout,
+		TypeP:      owamp.TypePOf(s.cfg.DSCP),
+	}
+	end, err := schedule.End(&spec)
+	return spec, end, err
+}

@@ -1,0 +1,138 @@
+package sessions
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+
+	"owl/owamp"
+	"owl/owamp/owp"
+	"owl/owamp/schedule"
+	"owl/owamp/stats"
+	"owl/sessions/recorder"
+)
+
+// write gives a session that is settled its files, and returns the time up to
+// which they cover its schedule: all of it, or up to the last packet that a
+// broken session has a record of. A session without any leaves no file.
+func (s *session) write() (owamp.Timestamp, error) {
+	file := s.file
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	r, err := owp.NewReader(file, info.Size())
+	if err != nil {
+		return 0, err
+	}
+	h := r.Header()
+	end := s.end
+	if h.Finished != owp.Normal || h.NextSeq < s.spec.Packets {
+		last, n, err := lastRecorded(file, &s.spec)
+		if err != nil || n == 0 {
+			return s.start, err
+		}
+		end = last
+	}
+	text, err := s.summary(r, r.Records(), stats.Options{})
+	if err != nil {
+		return 0, err
+	}
+	s.file = nil // its name is no longer ours to remove
+	path, err := s.cfg.Directory.Commit(file, s.start, end)
+	if err != nil {
+		os.Remove(file.Name())
+		return 0, err
+	}
+	s.written(path)
+	return end, s.writeSummary(text, s.start, end)
+}
+
+// writePart writes the summary of a part of a session that still runs.
+func (s *session) writePart(r *owp.Reader, p recorder.Part) {
+	text, err := s.summary(r, r.RecordsFrom(p.Offset), stats.Options{First: p.First, Last: p.Last})
+	if err == nil {
+		err = s.writeSummary(text, p.Start, p.End)
+	}
+	if err != nil {
+		s.log.Error(fmt.Sprintf("sub-session %d of %v: %v", p.Index, s.spec.SID, err))
+	}
+}
+
+// summary computes the text of a summary file.
+func (s *session) summary(r *owp.Reader, recs iter.Seq2[owamp.Record, error], o stats.Options) ([]byte, error) {
+	h := r.Header()
+	o.BucketWidth = s.cfg.BucketWidth
+	sum, err := stats.Summarize(&stats.Session{
+		Spec:     h.Spec,
+		Finished: h.Finished == owp.Normal,
+		NextSeq:  h.NextSeq,
+		Skips:    r.Skips(),
+	}, recs, o)
+	if err != nil {
+		return nil, err
+	}
+	names := s.cfg.Names(s.spec.Sender.Addr(), s.spec.Receiver.Addr())
+	return sum.AppendMachine(nil, names, s.cfg.UnixTimes), nil
+}
+
+// writeSummary writes text; a file that has that name already is no failure of
+// the session.
+func (s *session) writeSummary(text []byte, start, end owamp.Timestamp) error {
+	path, err := s.cfg.Directory.WriteSummary(text, start, end)
+	if errors.Is(err, fs.ErrExist) {
+		s.log.Warn(err.Error())
+		return nil
+	}
+	if err == nil {
+		s.written(path)
+	}
+	return err
+}
+
+func (s *session) written(path string) {
+	if s.cfg.Written == nil {
+		return
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.cfg.Written(path)
+}
+
+func (s *session) discard() {
+	if err := s.cfg.Directory.Discard(s.file); err != nil {
+		s.log.Error(err.Error())
+	}
+	s.file = nil
+}
+
+// lastRecorded returns the scheduled time of the packet with the greatest
+// sequence number that file has a record of, and how many records there are.
+func lastRecorded(file *os.File, spec *owamp.SessionSpec) (owamp.Timestamp, int64, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	r, err := owp.NewReader(file, info.Size())
+	if err != nil {
+		return 0, 0, err
+	}
+	var n int64
+	var last uint32
+	for rec, err := range r.Records() {
+		if err != nil {
+			return 0, 0, err
+		}
+		last = max(last, rec.Seq)
+		n++
+	}
+	if n == 0 || last >= spec.Packets {
+		return 0, 0, nil
+	}
+	until := *spec
+	until.Packets = last + 1
+	end, err := schedule.End(&until)
+	return end, n, err
+}
