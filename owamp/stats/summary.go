@@ -98,10 +98,12 @@ func Summarize(s *Session, recs iter.Seq2[owamp.Record, error], o Options) (*Sum
 		return nil, err
 	}
 	var index int64
-	for r, err := range recs {
+	var r owamp.Record // one for all: the loop's own would each escape to Each
+	for rec, err := range recs {
 		if err != nil {
 			return nil, err
 		}
+		r = rec
 		if r.Seq >= f.sum.Last {
 			if f.sum.Next < 0 {
 				f.sum.Next = index
@@ -256,8 +258,11 @@ func (f *fold) add(r *owamp.Record) error {
 		return err
 	}
 	if r.Lost() {
-		if *fate == received {
+		switch *fate {
+		case received:
 			return errors.New("it says lost, but the packet had arrived")
+		case lost:
+			return errors.New("it says lost, and so did one before")
 		}
 		f.lose(r, fate)
 	} else {

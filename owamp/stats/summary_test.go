@@ -167,6 +167,7 @@ func TestSummarizeRefusesRecords(t *testing.T) {
 		want string
 	}{
 		{"lost after it came", []owamp.Record{record(3, times[3], 0.1), lostRecord(3, times[3])}, "record 1, of sequence number 3, is damaged: it says lost, but the packet had arrived"},
+		{"lost twice", []owamp.Record{lostRecord(3, times[3]), lostRecord(3, times[3])}, "record 1, of sequence number 3, is damaged: it says lost, and so did one before"},
 		{"came after it was lost", []owamp.Record{lostRecord(3, times[3]), record(3, times[3], 0.1)}, "record 1, of sequence number 3, is damaged: the packet arrives, but had been declared lost"},
 		{"came after a later one was lost", []owamp.Record{lostRecord(3, times[3]), record(2, times[2], 0.1)}, "record 1, of sequence number 2, is damaged: the packet was overdue, or a later one had been declared lost"},
 		{"came after its time-out", []owamp.Record{record(0, times[0], 2)}, "record 0, of sequence number 0, is damaged: the packet was overdue, or a later one had been declared lost"},
