@@ -88,7 +88,11 @@ func New(cfg Config) (*Engine, error) {
 	e.stamps = stamp.Open()
 	e.kernel = e.stamps.Err == nil && !cfg.UserStamps
 	if !e.kernel {
-		e.log.Warn("test packets are stamped when they are read, which is less precise than the kernel's time stamps", "error", e.stamps.Err, "late", e.stamps.Wake)
+		why := "as configured"
+		if e.stamps.Err != nil {
+			why = e.stamps.Err.Error()
+		}
+		e.log.Warn("test packets are stamped when they are read, not when they arrive", "why", why, "late", e.stamps.Wake)
 	}
 	e.reader.Go(e.read)
 	return e, nil

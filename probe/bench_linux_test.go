@@ -1,0 +1,129 @@
+package probe
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"owl/owamp"
+)
+
+// cpuTime is what the process has used so far.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkReceive reads packets that lie in the socket.
+func BenchmarkReceive(b *testing.B) {
+	e := newEngine(b, Config{Gather: time.Hour})
+	p := listen(b, e, loopback4)
+	peer, from := raw(b, p)
+	n := 0
+	r := receive(b, p, from, 48, func(recs []owamp.Record) { n += len(recs) })
+	datagram := packet(0, 48)
+	b.ReportAllocs()
+	const round = 1024
+	b.ResetTimer()
+	for sent := 0; sent < b.N; sent += round {
+		b.StopTimer()
+		for range round {
+			peer.Write(datagram)
+		}
+		b.StartTimer()
+		r.Drain()
+	}
+	b.StopTimer()
+	if want := (b.N + round - 1) / round * round; n != want {
+		b.Fatalf("%d packets, want %d", n, want)
+	}
+}
+
+// BenchmarkSend sends flat out to a socket that nobody reads.
+func BenchmarkSend(b *testing.B) {
+	for _, dscp := range []uint8{0, 46} {
+		b.Run(fmt.Sprintf("DSCP %d", dscp), func(b *testing.B) {
+			e := newEngine(b, Config{})
+			p := listen(b, e, loopback4)
+			_, sink := raw(b, p)
+			s := spec(b, e, sink, uint32(b.N), 0)
+			s.Timeout = owamp.IntervalOf(time.Hour)
+			s.Padding = 34
+			s.DSCP = dscp
+			b.ReportAllocs()
+			b.ResetTimer()
+			_, done := start(b, p, s)
+			<-done
+		})
+	}
+}
+
+// BenchmarkDelay measures the one-way delay over loopback, kernel's receive
+// stamp less the sender's, at given rates and with many sessions.
+func BenchmarkDelay(b *testing.B) {
+	for _, tc := range []struct{ rate, sessions int }{
+		{10, 1}, {1_000, 1}, {10_000, 1}, {10_000, 1_000}, {100_000, 1_000},
+	} {
+		b.Run(fmt.Sprintf("%d packets a second of %d sessions", tc.rate, tc.sessions), func(b *testing.B) {
+			e := newEngine(b, Config{})
+			to := listen(b, e, loopback4)
+			each := uint32((b.N + tc.sessions - 1) / tc.sessions)
+			delays := make([]time.Duration, 0, int(each)*tc.sessions)
+			full := make(chan struct{})
+			batch := func(recs []owamp.Record) {
+				for i := range recs {
+					delays = append(delays, recs[i].Recv.Sub(recs[i].Sent))
+				}
+				if len(delays) == cap(delays) {
+					close(full)
+				}
+			}
+			interval := time.Second * time.Duration(tc.sessions) / time.Duration(tc.rate)
+			var sending []*Sending
+			var specs []SendSpec
+			var ports []*Port
+			for i := range tc.sessions {
+				from := listen(b, e, loopback4)
+				receive(b, to, from.Addr(), 48, batch)
+				s := spec(b, e, to.Addr(), each, interval)
+				s.Padding = 34
+				s.Start = owamp.Timestamp(0).AddDuration(interval * time.Duration(i) / time.Duration(tc.sessions))
+				specs, ports = append(specs, s), append(ports, from)
+			}
+			begin := e.clock.Now().AddDuration(20 * time.Millisecond)
+			cpu := cpuTime(b)
+			b.ResetTimer()
+			for i, s := range specs {
+				s.Start += begin
+				snd, err := ports[i].Send(s)
+				if err != nil {
+					b.Fatal(err)
+				}
+				sending = append(sending, snd)
+			}
+			select {
+			case <-full:
+			case <-time.After(time.Minute):
+				b.Fatalf("%d packets, want %d", len(delays), cap(delays))
+			}
+			b.StopTimer()
+			cpu = cpuTime(b) - cpu
+			var slip time.Duration
+			for _, s := range sending {
+				slip = max(slip, s.Progress().MaxSlip)
+			}
+			slices.Sort(delays)
+			b.ReportMetric(float64(delays[len(delays)/2]), "p50-ns")
+			b.ReportMetric(float64(delays[len(delays)*99/100]), "p99-ns")
+			b.ReportMetric(float64(cpu.Nanoseconds())/float64(len(delays)), "cpu-ns/packet")
+			b.ReportMetric(float64(slip), "max-slip-ns")
+		})
+	}
+}

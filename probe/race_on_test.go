@@ -1,0 +1,6 @@
+//go:build race
+
+package probe
+
+// raceEnabled says that the race detector is at work, which allocates.
+const raceEnabled = true
