@@ -87,6 +87,9 @@ func (r *Reader) Skips() []owamp.SkipRange { return r.skips }
 // Len returns the number of records.
 func (r *Reader) Len() int64 { return r.records }
 
+// Offset returns where in the file the i-th record begins, in octets.
+func (r *Reader) Offset(i int64) int64 { return r.data + i*r.recordSize }
+
 // Records yields all records, in the order of the file. An error is the last
 // that it yields; a record that no receiver writes is a [*FormatError].
 func (r *Reader) Records() iter.Seq2[owamp.Record, error] { return r.RecordsFrom(0) }
