@@ -806,3 +806,34 @@ func TestClose(t *testing.T) {
 		}
 	}
 }
+
+// Sessions come and go while the lane begins, sends and ends.
+func TestChurn(t *testing.T) {
+	e := newEngine(t, Config{})
+	from, to := listen(t, e, loopback4), listen(t, e, loopback4)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := range 40 {
+				snd, err := from.Send(spec(t, e, to.Addr(), uint32(i%4), 30*time.Microsecond))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if i%3 == 0 {
+					<-snd.gone
+				}
+				rep, p := snd.Stop(), snd.Progress()
+				if rep.NextSeq != p.Sent || i%3 == 0 && p.Sent != uint32(i%4) {
+					t.Errorf("next sequence number %d after %d of %d packets", rep.NextSeq, p.Sent, i%4)
+				}
+			}
+		})
+	}
+	all.Wait()
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	if n := len(from.sending); n != 0 {
+		t.Errorf("the port remembers %d sessions that were stopped", n)
+	}
+}
