@@ -1,0 +1,55 @@
+// Owstats reports what .owp files say: the statistics of a session for people
+// or for programs, for all of it or part by part, and its single records.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"owl/internal/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	o, err := parse(args[1:])
+	if err != nil {
+		fmt.Fprintf(stderr, "owstats: %v\n%s", err, usage)
+		return 1
+	}
+	switch {
+	case o.help:
+		io.WriteString(stderr, usage)
+		return 0
+	case o.version:
+		fmt.Fprintf(stdout, "owstats (Owl) %s\n", cli.Version)
+		return 0
+	}
+	for _, note := range o.settle() {
+		fmt.Fprintf(stderr, "owstats: %s\n", note)
+	}
+	out := bufio.NewWriterSize(stdout, 1<<16)
+	r := newReporter(ctx, o, getenv("OWL_NUMERIC") == "1", out)
+	for _, file := range o.files {
+		if err = r.report(file); err != nil {
+			break
+		}
+	}
+	if err = cmp.Or(err, out.Flush()); err != nil {
+		fmt.Fprintf(stderr, "owstats: %v\n", err)
+		return 1
+	}
+	return 0
+}
