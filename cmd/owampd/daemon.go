@@ -174,7 +174,8 @@ func lockPID(dir string) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("Unable to lock file %s: %w", name, err) //nolint:staticcheck // the C suite's words
 	}
-	if err := f.Truncate(0); err == nil {
+	err = f.Truncate(0)
+	if err == nil {
 		_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
 	if err != nil {
