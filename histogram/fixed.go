@@ -81,7 +81,7 @@ func (f *Fixed) Merge(o *Fixed) error {
 		return fmt.Errorf("histogram: bins of %g s cannot be added to bins of %g s", o.width, f.width)
 	}
 	// A copy of the length, for o may be f.
-	for _, b := range o.bins[:len(o.bins):len(o.bins)] {
+	for _, b := range slices.Clip(o.bins) {
 		f.AddBin(b.bin, b.count)
 	}
 	return nil

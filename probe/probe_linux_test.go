@@ -386,7 +386,7 @@ func TestSkipWhatTheKernelRefuses(t *testing.T) {
 	if d := cmp.Diff(want, snd.Stop()); d != "" {
 		t.Error(d)
 	}
-	if p := snd.Progress(); p.Sent != 0 || p.Skipped != 5 || p.Err != unix.EMSGSIZE {
+	if p := snd.Progress(); p.Sent != 0 || p.Skipped != 5 || !errors.Is(p.Err, unix.EMSGSIZE) {
 		t.Errorf("progress %+v, want 5 skipped for EMSGSIZE", p)
 	}
 }
@@ -504,7 +504,7 @@ func TestFullQueueSkipsAfterTimeout(t *testing.T) {
 	if d := cmp.Diff(want, snd.Stop()); d != "" {
 		t.Error(d)
 	}
-	if p := snd.Progress(); p.Err != unix.ENOBUFS {
+	if p := snd.Progress(); !errors.Is(p.Err, unix.ENOBUFS) {
 		t.Errorf("progress %+v, want the error ENOBUFS", p)
 	}
 }

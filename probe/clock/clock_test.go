@@ -67,7 +67,7 @@ func TestRunSamples(t *testing.T) {
 		kernel.set(State{Synchronized: true}, denied)
 		time.Sleep(sampleEvery)
 		synctest.Wait()
-		if s := c.State(); s.Err != denied || s.Synchronized {
+		if s := c.State(); !errors.Is(s.Err, denied) || s.Synchronized {
 			t.Errorf("State = %+v, want not synchronized and the reason", s)
 		}
 	})
