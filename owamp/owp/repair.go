@@ -8,9 +8,9 @@ import (
 )
 
 // Repair completes a file that a [Writer] has left in the middle, because its
-// process was killed or its machine went down. A record that is not whole, and
-// all from the first one on that never reached the disk, is cut off; then it is
-// as after [Writer.FinishIncomplete]. A file that was finished, or whose session
+// process was killed or its machine went down. Cut off are a record that is not
+// whole and, from the last one before it on, whatever never reached the disk;
+// then the file is as after [Writer.FinishIncomplete]. A file that was finished, or whose session
 // failed, stays as it is. Repair returns the header that the file has now.
 //
 // f is open for reading and writing. No Writer may still be at work on it.
@@ -32,6 +32,8 @@ func Repair(f *os.File) (*Header, error) {
 	}
 	for rec, err := range r.Records() {
 		if _, damaged := errors.AsType[*FormatError](err); damaged {
+			// The one before may lie on the same page in part.
+			w.records = max(w.records-1, 0)
 			break
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 
@@ -17,7 +18,7 @@ import (
 // After its first error, and after Finish or FinishIncomplete, every method that
 // can fail does. A Writer has one user at a time and closes nothing.
 type Writer struct {
-	file    *os.File
+	file    storage
 	packets uint32
 	timeout owamp.Interval
 	data    int64 // where the records begin
@@ -27,6 +28,14 @@ type Writer struct {
 
 	received bool
 	greatest uint32 // sequence number of a packet that was received
+}
+
+// storage is what a Writer needs of an *os.File.
+type storage interface {
+	io.ReaderAt
+	io.WriterAt
+	Truncate(size int64) error
+	Sync() error
 }
 
 var errFinished = errors.New("the .owp file is finished: want no more of it")
@@ -45,6 +54,10 @@ func Create(f *os.File, spec *owamp.SessionSpec) (*Writer, error) {
 	if err := checkSpec(spec); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
+	return create(f, spec)
+}
+
+func create(f storage, spec *owamp.SessionSpec) (*Writer, error) {
 	w := newWriter(f, spec)
 	head := appendHeader(nil, &Header{Finished: Incomplete, Spec: *spec}, 0, w.data)
 	if _, err := f.WriteAt(head, 0); err != nil {
@@ -53,7 +66,7 @@ func Create(f *os.File, spec *owamp.SessionSpec) (*Writer, error) {
 	return w, nil
 }
 
-func newWriter(f *os.File, spec *owamp.SessionSpec) *Writer {
+func newWriter(f storage, spec *owamp.SessionSpec) *Writer {
 	return &Writer{
 		file:    f,
 		packets: spec.Packets,
@@ -140,7 +153,7 @@ func (w *Writer) Finish(nextSeq uint32, skips []owamp.SkipRange, stopped owamp.T
 	}
 	cut := stopped - owamp.Timestamp(w.timeout)
 	return w.finish(func() error {
-		err := w.retain(func(r *owamp.Record) bool { return r.Seq < nextSeq && !r.Sent.After(cut) })
+		err := w.retain(func(r owamp.Record) bool { return r.Seq < nextSeq && !r.Sent.After(cut) })
 		if err != nil {
 			return err
 		}
@@ -171,7 +184,7 @@ func (w *Writer) Finish(nextSeq uint32, skips []owamp.SkipRange, stopped owamp.T
 // returns, the file is on the disk.
 func (w *Writer) FinishIncomplete() error {
 	return w.finish(func() error {
-		err := w.retain(func(r *owamp.Record) bool { return w.received && r.Seq <= w.greatest })
+		err := w.retain(func(r owamp.Record) bool { return w.received && r.Seq <= w.greatest })
 		if err != nil {
 			return err
 		}
@@ -206,7 +219,7 @@ func (w *Writer) writeCount(records, skips int64) error {
 
 // retain drops the records that keep refuses, and whatever lies behind the last
 // one. Nothing is buffered.
-func (w *Writer) retain(keep func(*owamp.Record) bool) error {
+func (w *Writer) retain(keep func(owamp.Record) bool) error {
 	kept := int64(-1) // how many have been kept; -1 until one is dropped
 	buf := w.buf[:cap(w.buf)]
 	for i := int64(0); i < w.records; {
@@ -217,7 +230,7 @@ func (w *Writer) retain(keep func(*owamp.Record) bool) error {
 		staying := b[:0]
 		for ; len(b) > 0; b = b[recordSize:] {
 			r := decode((*[recordSize]byte)(b))
-			stays := keep(&r)
+			stays := keep(r)
 			if !stays && kept < 0 {
 				// What follows is going to move. The file ends here until that
 				// is done, so that it never shows a record twice.
