@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -84,7 +85,7 @@ func (o *options) set(name, value string) (err error) {
 		o.report.Percentiles, err = parsePercentiles(value)
 	case "b":
 		w, e := strconv.ParseFloat(value, 64)
-		if o.bucket = bucketWidth(w); e != nil || !(o.bucket > 0) || o.bucket > 1e9 {
+		if o.bucket = bucketWidth(w); e != nil || !(o.bucket > 0) || math.IsInf(o.bucket, 1) {
 			return fmt.Errorf("option -b: bucket width %q: want a number of seconds above 0", value)
 		}
 	case "d":
