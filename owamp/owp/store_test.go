@@ -50,12 +50,12 @@ func randomRecords(n int) []owamp.Record {
 			Seq:     uint32(seq),
 			Sent:    start + owamp.Timestamp(seq)<<32,
 			SentErr: owamp.UnknownError,
-			RecvErr: owamp.ErrorEstimate(r.Uint32() | 1),
+			RecvErr: owamp.ErrorEstimate(r.Uint32()&0x8fff | 1),
 			TTL:     255,
 		}
 		if r.IntN(4) > 0 {
 			recs[i].Recv = recs[i].Sent + owamp.Timestamp(r.Uint32())
-			recs[i].SentErr = owamp.ErrorEstimate(r.Uint32() | 1)
+			recs[i].SentErr = owamp.ErrorEstimate(r.Uint32()&0x8fff | 1)
 			recs[i].TTL = uint8(r.Uint32())
 		}
 	}

@@ -144,7 +144,8 @@ func TestWriterFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, next := 0, 0; i < n; i = next {
+	for next := 0; next < n; {
+		i := next
 		next = min(i+1+i%977, n)
 		mustWrite(t, w, recs[i:next]...)
 		if w.Len() != int64(next) {
