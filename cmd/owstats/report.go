@@ -113,9 +113,10 @@ func (r *reporter) writeSummary(f *owp.Reader, s *stats.Session, begin int64, na
 		out = file.out
 	}
 	if r.verbose {
-		out.Write(s.AppendHeader(out.AvailableBuffer(), names))
+		// What fails to be written here, Flush tells.
+		_, _ = out.Write(s.AppendHeader(out.AvailableBuffer(), names))
 		o.Each = func(rec *owamp.Record) {
-			out.Write(stats.AppendVerbose(out.AvailableBuffer(), rec, r.options.report))
+			_, _ = out.Write(stats.AppendVerbose(out.AvailableBuffer(), rec, r.options.report))
 		}
 	}
 	sum, err = stats.Summarize(s, r.records(f, begin), o)

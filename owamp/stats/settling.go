@@ -23,7 +23,10 @@ const (
 
 // settling remembers the fates of the sequence numbers of which another record
 // may come. A record is written when its packet arrives or is declared lost; so
-// by its time all packets are settled whose time-out is over.
+// by its time all packets are settled whose time-out is over. A loss is declared
+// in the order of sequence numbers and settles what is before it. An arrival may
+// stand behind one with a later stamp, of another queue or before a step of the
+// clock; so it settles only what was due two time-outs before.
 type settling struct {
 	schedule schedule.Generator // stands after base
 	timeout  owamp.Interval
@@ -41,9 +44,9 @@ func (s *settling) settleBefore(seq uint32) {
 	}
 }
 
-// settleUntil settles all packets whose time-out is over at now.
+// settleUntil settles what an arrival at now leaves no doubt about.
 func (s *settling) settleUntil(now owamp.Timestamp) {
-	for limit := now - owamp.Timestamp(s.timeout); s.base < s.last && s.due.Before(limit); {
+	for limit := now - 2*owamp.Timestamp(s.timeout); s.base < s.last && s.due.Before(limit); {
 		s.settle()
 	}
 }
