@@ -3,16 +3,18 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"owl/internal/cli"
+	"owl/internal/hostname"
+	"owl/internal/report"
 )
 
 func main() {
@@ -37,17 +39,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintf(stdout, "owstats (Owl) %s\n", cli.Version)
 		return 0
 	}
-	for _, note := range o.settle() {
+	for _, note := range o.report.Settle() {
 		fmt.Fprintf(stderr, "owstats: %s\n", note)
 	}
-	out := bufio.NewWriterSize(stdout, 1<<16)
-	r := newReporter(ctx, o, getenv("OWL_NUMERIC") == "1", out)
+	names := hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1")
+	r := report.New(ctx, "owstats", &o.report, stdout)
 	for _, file := range o.files {
-		if err = r.report(file); err != nil {
+		if err = r.File(file, names.Names); err != nil {
 			break
 		}
 	}
-	if err = cmp.Or(err, out.Flush()); err != nil {
+	if err = cmp.Or(err, r.Flush()); err != nil {
 		fmt.Fprintf(stderr, "owstats: %v\n", err)
 		return 1
 	}

@@ -1,53 +1,70 @@
-package main
+package report
 
 import (
 	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
-	"net"
+	"net/netip"
 	"time"
 
-	"owl/internal/hostname"
+	"owl/internal/aside"
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/owamp/stats"
 )
 
-// A reporter writes what the options ask for of one file after the other.
-type reporter struct {
-	*options
-	ctx   context.Context
-	names *hostname.Cache
-	out   *bufio.Writer
+// A Reporter writes what its options ask for of one session after the other.
+type Reporter struct {
+	*Options
+	ctx     context.Context
+	program string
+	out     *bufio.Writer
 }
 
-func newReporter(ctx context.Context, o *options, numeric bool, out *bufio.Writer) *reporter {
-	o.report.Zone = time.Local
-	return &reporter{options: o, ctx: ctx, names: hostname.NewCache(net.DefaultResolver, numeric), out: out}
+// New returns a reporter that writes to out what o, which is settled, asks for.
+// It stops in the middle when ctx ends. The program's name is part of those of
+// files that are not whole yet.
+func New(ctx context.Context, program string, o *Options, out io.Writer) *Reporter {
+	if o.Text.Zone == nil {
+		o.Text.Zone = time.Local
+	}
+	return &Reporter{Options: o, ctx: ctx, program: program, out: bufio.NewWriterSize(out, 1<<16)}
 }
 
-// report reports one file. Its errors name it.
-func (r *reporter) report(path string) error {
+// Flush writes out what is buffered.
+func (r *Reporter) Flush() error { return r.out.Flush() }
+
+// File reports the file at path, whose hosts have the names that names says.
+// Errors name the file.
+func (r *Reporter) File(path string, names func(sender, receiver netip.Addr) stats.Names) error {
 	f, err := owp.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if r.raw {
-		err = r.writeRaw(f)
-	} else {
-		err = r.writeSummaries(f)
+	var n stats.Names
+	if spec := &f.Header().Spec; !r.Raw && f.Header().Version >= 2 {
+		n = names(spec.Sender.Addr(), spec.Receiver.Addr())
 	}
-	if err != nil {
+	if err := r.Session(f, n); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }
 
+// Session reports the session that f reads.
+func (r *Reporter) Session(f *owp.Reader, names stats.Names) error {
+	if r.Raw {
+		return r.writeRaw(f)
+	}
+	return r.writeSummaries(f, names)
+}
+
 // writeRaw prints all records.
-func (r *reporter) writeRaw(f *owp.Reader) error {
+func (r *Reporter) writeRaw(f *owp.Reader) error {
 	for rec, err := range r.records(f, 0) {
 		if err != nil {
 			return err
@@ -60,7 +77,7 @@ func (r *reporter) writeRaw(f *owp.Reader) error {
 }
 
 // writeSummaries prints the summary of the session, or of each of its parts.
-func (r *reporter) writeSummaries(f *owp.Reader) error {
+func (r *Reporter) writeSummaries(f *owp.Reader, names stats.Names) error {
 	h := f.Header()
 	if h.Version < 2 {
 		return fmt.Errorf("version %d says nothing of its session: want 2 or 3 (-R prints its records)", h.Version)
@@ -71,19 +88,18 @@ func (r *reporter) writeSummaries(f *owp.Reader) error {
 		NextSeq:  h.NextSeq,
 		Skips:    f.Skips(),
 	}
-	part := r.part
+	part := r.Part
 	if part == 0 || part > s.Spec.Packets {
 		part = s.Spec.Packets
 	}
 	var (
-		names  = r.names.Names(s.Spec.Sender.Addr(), s.Spec.Receiver.Addr())
 		before *stats.Summary
 		begin  int64 // no record of the part lies before this one
 	)
 	for first := uint32(0); ; first += part {
 		last := first + min(part, s.Spec.Packets-first)
 		sum, err := r.writeSummary(f, s, begin, names, stats.Options{
-			BucketWidth: r.bucket,
+			BucketWidth: r.bucketWidth(),
 			First:       first,
 			Last:        last,
 			After:       before,
@@ -102,21 +118,21 @@ func (r *reporter) writeSummaries(f *owp.Reader) error {
 }
 
 // writeSummary writes one summary, to standard output or to a file of its own.
-func (r *reporter) writeSummary(f *owp.Reader, s *stats.Session, begin int64, names stats.Names, o stats.Options) (sum *stats.Summary, err error) {
+func (r *Reporter) writeSummary(f *owp.Reader, s *stats.Session, begin int64, names stats.Names, o stats.Options) (sum *stats.Summary, err error) {
 	out := r.out
-	var file *summaryFile
-	if r.save {
-		if file, err = createSummaryFile(r.dir); err != nil {
+	var file *aside.File
+	if r.Save {
+		if file, err = aside.Create(r.Dir, r.program); err != nil {
 			return nil, err
 		}
-		defer file.discard()
-		out = file.out
+		defer file.Discard()
+		out = bufio.NewWriter(file)
 	}
-	if r.verbose {
+	if r.Verbose {
 		// What fails to be written here, Flush tells.
 		_, _ = out.Write(s.AppendHeader(out.AvailableBuffer(), names))
 		o.Each = func(rec *owamp.Record) {
-			_, _ = out.Write(stats.AppendVerbose(out.AvailableBuffer(), rec, r.options.report))
+			_, _ = out.Write(stats.AppendVerbose(out.AvailableBuffer(), rec, r.Text))
 		}
 	}
 	sum, err = stats.Summarize(s, r.records(f, begin), o)
@@ -128,26 +144,29 @@ func (r *reporter) writeSummary(f *owp.Reader, s *stats.Session, begin int64, na
 		return nil, err
 	}
 	suffix := ".txt"
-	if r.machine {
+	if r.Machine {
 		suffix = ".sum"
-		_, err = out.Write(sum.AppendMachine(nil, names, r.options.report.Unix))
+		_, err = out.Write(sum.AppendMachine(nil, names, r.Text.Unix))
 	} else {
-		_, err = out.Write(sum.AppendReport(nil, names, r.options.report))
+		_, err = out.Write(sum.AppendReport(nil, names, r.Text))
 	}
 	if err != nil || file == nil {
 		return sum, err
 	}
-	name, err := file.commit(fmt.Sprintf("%020d_%020d%s", uint64(sum.Start), uint64(sum.End), suffix))
+	if err := out.Flush(); err != nil {
+		return nil, err
+	}
+	path, err := file.Commit(fmt.Sprintf("%020d_%020d%s", uint64(sum.Start), uint64(sum.End), suffix))
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(r.out, name)
+	fmt.Fprintln(r.out, path)
 	return sum, r.out.Flush()
 }
 
 // records yields a file's records from begin on, as many as the options allow.
-// It ends with the program's context, which it looks at now and then.
-func (r *reporter) records(f *owp.Reader, begin int64) iter.Seq2[owamp.Record, error] {
+// It ends with the reporter's context, which it looks at now and then.
+func (r *Reporter) records(f *owp.Reader, begin int64) iter.Seq2[owamp.Record, error] {
 	return func(yield func(owamp.Record, error) bool) {
 		var n int64
 		for rec, err := range f.RecordsFrom(begin) {
@@ -155,7 +174,7 @@ func (r *reporter) records(f *owp.Reader, begin int64) iter.Seq2[owamp.Record, e
 				yield(owamp.Record{}, errors.New("interrupted"))
 				return
 			}
-			if n++; !yield(rec, err) || n == r.limit && !r.raw {
+			if n++; !yield(rec, err) || n == r.Limit && !r.Raw {
 				return
 			}
 		}
