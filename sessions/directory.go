@@ -90,8 +90,9 @@ func FileName(start, end owamp.Timestamp, suffix string) string {
 	return fmt.Sprintf("%020d_%020d%s", uint64(start), uint64(end), suffix)
 }
 
-// Commit gives a file that [Directory.Begin] made and that has been written
-// and synced its final name, closes it, and returns the path.
+// Commit closes a file that [Directory.Begin] made and that has been written
+// and synced, gives it its final name and returns the path. A file that cannot
+// have the name is removed.
 func (d *Directory) Commit(f *os.File, start, end owamp.Timestamp) (string, error) {
 	defer f.Close()
 	return d.publish(f.Name(), FileName(start, end, ".owp"))
@@ -127,22 +128,22 @@ func (d *Directory) WriteSummary(text []byte, start, end owamp.Timestamp) (strin
 func (d *Directory) publish(part, name string) (string, error) {
 	final := filepath.Join(d.path, name)
 	// A link, unlike a rename, fails where the name exists, on every system.
-	if err := os.Link(part, final); err != nil {
-		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOTSUP) {
-			return "", err
+	err := os.Link(part, final)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) {
+		// This file system has no links.
+		if _, err = os.Lstat(final); err == nil {
+			err = &fs.PathError{Op: "rename", Path: final, Err: fs.ErrExist}
+		} else {
+			err = os.Rename(part, final)
 		}
-		if errors.Is(err, fs.ErrExist) {
-			os.Remove(part)
-			return "", err
-		}
-		// No links on this file system.
-		if _, err := os.Lstat(final); err == nil {
-			os.Remove(part)
-			return "", &fs.PathError{Op: "rename", Path: final, Err: fs.ErrExist}
-		}
-		return final, errors.Join(os.Rename(part, final), d.sync())
+	} else {
+		os.Remove(part) // the file has another name now, or shall have none
 	}
-	return final, errors.Join(os.Remove(part), d.sync())
+	if err != nil {
+		os.Remove(part)
+		return "", err
+	}
+	return final, d.sync()
 }
 
 // sync makes the directory's entries durable.
@@ -183,7 +184,7 @@ func (d *Directory) Recover(log *slog.Logger) error {
 }
 
 // recover completes one file in progress; an empty path says that it held
-// nothing worth a name.
+// nothing that has to get a name.
 func (d *Directory) recover(path string) (string, error) {
 	if !strings.HasSuffix(path, ".owp"+partSuffix) {
 		return "", nil
@@ -192,19 +193,25 @@ func (d *Directory) recover(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer f.Close()
 	if info, err := f.Stat(); err != nil || info.Size() == 0 {
-		f.Close()
 		return "", err
 	}
 	h, err := owp.Repair(f)
 	if err != nil {
-		f.Close()
 		return "", err
 	}
-	end, n, err := lastRecorded(f, &h.Spec)
+	r, err := readFile(f)
+	if err != nil {
+		return "", err
+	}
+	end, n, err := lastRecorded(r, &h.Spec)
 	if err != nil || n == 0 {
-		f.Close()
 		return "", err
 	}
-	return d.Commit(f, h.Spec.Start, end)
+	final, err := d.Commit(f, h.Spec.Start, end)
+	if errors.Is(err, fs.ErrExist) {
+		return "", nil // it was killed just when the file had got its name
+	}
+	return final, err
 }

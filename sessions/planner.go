@@ -1,9 +1,9 @@
 package sessions
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -17,20 +17,43 @@ import (
 // The planner is anchored while it knows where the chain goes on. At first,
 // and when the last session of the chain has failed, one session is set up by
 // itself; its start, as soon as can be, anchors the chain anew, and the time
-// between is a gap with a reason.
+// between is a gap. Its reason is what broke the chain: whatever else goes
+// wrong before it is whole again does not change what was told of the gap.
 type planner struct {
 	*Stream
 	events chan event
 
 	anchored bool
 	opening  bool            // the session that shall anchor the chain is being set up
+	asked    owamp.Timestamp // when the first session was asked for; 0: not yet
 	next     owamp.Timestamp // where the next session begins; 0 before the first
 	chain    []*session      // in order of start; what precedes is accounted for
 	live     int             // sessions whose goroutine runs
 	local    netip.Addr      // this host's address on the last path
+	rtt      time.Duration   // of that path
 	retry    time.Duration   // the last wait after a failure
 	retryAt  time.Time       // no session is tried before
 	reason   GapReason       // why the planner is not anchored
+	short    bool            // it was told that sessions are short
+
+	looked     owamp.Timestamp // the clock when it was last looked at
+	lookedMono time.Time       // and a clock that nobody sets
+	step       time.Duration   // by how much it was set since the run began
+}
+
+// look is how often it is looked whether the clock was set.
+const look = 5 * time.Second
+
+func newPlanner(s *Stream) *planner {
+	now := time.Now()
+	return &planner{
+		Stream:     s,
+		events:     make(chan event),
+		retryAt:    now.Add(s.cfg.Delay),
+		short:      s.length() < shortest,
+		looked:     s.cfg.Clock.Now(),
+		lookedMono: now,
+	}
 }
 
 // An event is what a session tells the planner: that it is set up, or that its
@@ -43,36 +66,88 @@ type event struct {
 	until  owamp.Timestamp // at the end: where the time ends that it measured
 }
 
-// run plans sessions until ctx is done or a restart is asked for, and returns
-// when all of them are over. It reports whether to go on.
+// run plans sessions until ctx is done, a restart is asked for or the clock is
+// set, and returns when all of them are over. It reports whether to go on.
 func (p *planner) run(ctx context.Context) (again bool) {
-	life, end := context.WithCancel(ctx)
-	defer end()
-	timer := time.NewTimer(time.Hour)
+	life, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	done := life.Done()
 	for done != nil || p.live > 0 {
-		if done != nil {
-			timer.Reset(p.plan(life))
-		}
 		select {
 		case e := <-p.events:
-			p.handle(e, done != nil)
+			p.watchClock(end)
+			p.handle(e, life.Err() == nil)
 		case <-p.restart:
-			again = true
-			end()
+			end(nil)
+		case <-timer.C:
+			p.watchClock(end)
 		case <-done:
 			done = nil
-		case <-timer.C:
+		}
+		if life.Err() == nil {
+			timer.Reset(min(p.plan(life), look))
+			p.tally.SetState(p.state())
 		}
 	}
-	if !again || ctx.Err() != nil {
+	p.trim()
+	reason := GapRestarted
+	if p.step != 0 {
+		reason = GapClockInvalid
+	}
+	if p.anchored {
+		p.unanchor(reason, p.next)
+	}
+	if p.step != 0 {
+		p.shift()
+	}
+	if ctx.Err() != nil {
+		p.tally.End(p.cfg.Clock.Now())
 		return false
 	}
-	p.trim()
-	p.unanchor(GapRestarted)
 	p.retry, p.retryAt = 0, time.Now()
 	return true
+}
+
+// watchClock ends the running sessions when the clock was set: by more than a
+// time-out, so that it makes packets late or early that are not, or by so much
+// that sessions would not be set up in time.
+func (p *planner) watchClock(end context.CancelCauseFunc) {
+	now, mono := p.cfg.Clock.Now(), time.Now()
+	step := now.Sub(p.looked) - mono.Sub(p.lookedMono)
+	p.looked, p.lookedMono = now, mono
+	if step.Abs() <= min(max(p.cfg.Timeout.Duration(), time.Second), lead/2) {
+		return
+	}
+	p.step += step
+	p.log.Warn(fmt.Sprintf("the clock was set by %v: beginning anew", step.Round(time.Millisecond)))
+	end(errClockSet)
+}
+
+// shift moves what the planner remembers to where it is by the clock as it is
+// now.
+func (p *planner) shift() {
+	p.tally.Shift(p.step)
+	for _, at := range []*owamp.Timestamp{&p.asked, &p.next} {
+		if *at != 0 {
+			*at = at.AddDuration(p.step)
+		}
+	}
+	p.step = 0
+}
+
+// state says what the stream is doing.
+func (p *planner) state() State {
+	for _, s := range p.chain {
+		if s.up && !s.over {
+			return StateRunning
+		}
+	}
+	if p.live > 0 {
+		return StateConnecting
+	}
+	return StateWaiting
 }
 
 // plan begins to set up every session that is due, and says when to look again
@@ -80,26 +155,36 @@ func (p *planner) run(ctx context.Context) (again bool) {
 func (p *planner) plan(ctx context.Context) time.Duration {
 	const untilEvent = time.Hour
 	for p.live < maxOverlap {
+		if p.opening {
+			return untilEvent
+		}
+		if wait := time.Until(p.retryAt); wait > 0 {
+			return wait
+		}
+		now := p.cfg.Clock.Now()
 		if !p.anchored {
-			if p.opening {
-				return untilEvent
-			}
-			if wait := time.Until(p.retryAt); wait > 0 {
-				return wait
+			if p.asked == 0 {
+				p.asked = now
 			}
 			p.opening = true
-			p.tally.SetState(StateConnecting)
 			p.launch(ctx, &session{Stream: p.Stream, start: p.next})
 			return untilEvent
 		}
-		if wait := p.next.Sub(p.cfg.Clock.Now()) - lead; wait > 0 {
-			return wait
+		wait := p.next.Sub(now)
+		if wait < 0 {
+			// More sessions than may exist at once would be needed, or this
+			// host stood still.
+			p.unanchor(GapLocalOverload, p.next)
+			continue
+		}
+		if ahead := lead + setupTrips*p.rtt; wait > ahead {
+			return wait - ahead
 		}
 		s := &session{Stream: p.Stream, start: p.next, fixed: true}
 		var err error
 		if s.spec, s.end, err = p.spec(p.next, p.local); err != nil {
-			p.unanchor(GapLocalOverload)
-			p.fail(GapLocalOverload, err)
+			p.unanchor(GapLocalOverload, p.next)
+			p.fail(event{reason: GapLocalOverload, err: err})
 			continue
 		}
 		p.chain = append(p.chain, s)
@@ -126,12 +211,18 @@ func (p *planner) handle(e event, going bool) {
 	if !s.fixed && !s.up {
 		p.opening = false
 	}
-	s.over, s.until, s.reason = true, e.until, cmp.Or(e.reason, GapRestarted)
+	s.over, s.until, s.reason = true, e.until, e.reason
 	if !going {
+		if s.reason = GapRestarted; p.step != 0 {
+			s.reason = GapClockInvalid
+		}
 		return
 	}
 	if e.err != nil {
-		p.fail(e.reason, e.err)
+		if e.until == s.start {
+			p.retry = max(p.retry, s.retry) // to be set up is not yet to work
+		}
+		p.fail(e)
 	}
 	p.trim()
 	if e.err == nil && !p.anchored && p.reason == GapRefused {
@@ -142,10 +233,12 @@ func (p *planner) handle(e event, going bool) {
 // up notes that s is set up: its first packet will be sent at its start.
 func (p *planner) up(s *session) {
 	s.up = true
-	p.retry = 0
-	p.local = s.spec.Receiver.Addr()
-	p.tally.SetState(StateRunning)
-	p.tally.Resume()
+	s.retry, p.retry = p.retry, 0
+	p.local, p.rtt = s.spec.Receiver.Addr(), s.rtt
+	if !p.short && p.length() < 3*s.rtt {
+		p.short = true
+		p.warnShort()
+	}
 	if s.fixed {
 		return
 	}
@@ -153,19 +246,26 @@ func (p *planner) up(s *session) {
 	if p.next == 0 {
 		p.tally.Begin(s.start)
 	} else {
-		p.gap(p.reason, p.next, s.start)
+		p.tellGap(p.reason, p.next, s.start)
+		p.tally.Resume(s.start)
 	}
 	p.next = s.end
 	p.chain = append(p.chain, s)
 }
 
-// fail notes a failure and puts off the next try.
-func (p *planner) fail(reason GapReason, err error) {
-	p.retry = min(max(2*p.retry, firstRetry), p.cfg.RetryCap)
-	p.retryAt = time.Now().Add(p.retry)
-	p.log.Warn(fmt.Sprintf("%v; trying again in %v", err, p.retry))
-	if !p.anchored {
-		p.reason = reason
+// fail notes a failure and puts off the next try. Failures of sessions that
+// were there before the wait began are part of it.
+func (p *planner) fail(e event) {
+	level := slog.LevelDebug
+	if !time.Now().Before(p.retryAt) {
+		level = slog.LevelWarn
+		p.retry = min(max(2*p.retry, firstRetry), p.cfg.RetryCap)
+		p.retryAt = time.Now().Add(p.retry)
+	}
+	p.log.Log(context.Background(), level, fmt.Sprintf("%v; trying again in %v", e.err, p.retry))
+	if p.next == 0 {
+		p.tally.Begin(p.asked)
+		p.unanchor(e.reason, p.asked)
 	}
 }
 
@@ -178,35 +278,38 @@ func (p *planner) trim() {
 		if !last.over || last.until == last.end {
 			break
 		}
-		p.next = last.until
-		p.unanchor(last.reason)
+		p.chain[n-1] = nil
 		p.chain = p.chain[:n-1]
-		if last.until != last.start {
-			break
+		p.unanchor(last.reason, last.until)
+		if last.until != last.start || n > 1 && p.chain[n-2].end != last.start {
+			break // what precedes was measured, or is a gap that was told of
 		}
 	}
 	for len(p.chain) > 0 && p.chain[0].over {
 		first := p.chain[0]
-		p.gap(first.reason, first.until, first.end)
+		if first.until != first.end {
+			p.tellGap(first.reason, first.until, first.end)
+			p.tally.Gap(first.reason, first.end.Sub(first.until))
+		}
 		p.chain[0] = nil
 		p.chain = p.chain[1:]
 	}
 }
 
-// unanchor notes that the chain goes on at p.next only when another session has
-// been set up.
-func (p *planner) unanchor(reason GapReason) {
-	p.anchored, p.reason = false, reason
-	p.tally.SetState(StateWaiting)
-	p.tally.Outage(reason, p.next)
+// unanchor notes that the chain ends at at, and goes on only when another
+// session has been set up. A gap that has begun keeps its reason.
+func (p *planner) unanchor(reason GapReason, at owamp.Timestamp) {
+	if p.anchored || !p.next.Before(p.cfg.Clock.Now()) || p.reason == "" {
+		p.reason = reason
+	}
+	p.anchored, p.next = false, at
+	p.tally.Outage(p.reason, at)
 }
 
-// gap accounts for a time that no session covers.
-func (p *planner) gap(reason GapReason, from, to owamp.Timestamp) {
-	if from == to {
+// tellGap logs a time that no session covers.
+func (p *planner) tellGap(reason GapReason, from, to owamp.Timestamp) {
+	if !from.Before(to) {
 		return
 	}
-	length := to.Sub(from)
-	p.tally.Gap(reason, length)
-	p.log.Warn(fmt.Sprintf("no data for %.3f s from %s: %s", length.Seconds(), from.Time().Format("2006-01-02T15:04:05.000Z"), reason))
+	p.log.Warn(fmt.Sprintf("no data for %.3f s from %s: %s", to.Sub(from).Seconds(), from.Time().Format("2006-01-02T15:04:05.000Z"), reason))
 }

@@ -26,6 +26,8 @@ type session struct {
 
 	client    *control.Client
 	lease     *ports.Lease
+	rtt       time.Duration
+	unfit     []*ports.Lease // of ports that would not do; held while others are tried
 	receiving ports.Receiving
 	rec       *recorder.Recorder
 	file      *os.File
@@ -35,7 +37,12 @@ type session struct {
 	up, over bool
 	until    owamp.Timestamp
 	reason   GapReason
+	retry    time.Duration // the planner's wait before s was up
 }
+
+// errClockSet is why sessions end when the clock was set: their time stamps do
+// not fit their schedules any more.
+var errClockSet = errors.New("the clock was set")
 
 // A failure is why there is no session, or none any more.
 type failure struct {
@@ -46,17 +53,16 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// run lives the session's life and tells of it. What it opened is closed at
-// the end.
+// run lives the session's life and tells of it. What it opened is closed when
+// it tells of the end.
 func (s *session) run(ctx context.Context, events chan<- event) {
-	defer s.close()
 	err := s.open(ctx)
-	if err != nil {
-		events <- failed(s, err, s.start)
-		return
+	until := s.start
+	if err == nil {
+		events <- event{s: s, up: true}
+		until, err = s.measure(ctx)
 	}
-	events <- event{s: s, up: true}
-	until, err := s.measure(ctx)
+	s.close()
 	events <- failed(s, err, until)
 }
 
@@ -72,18 +78,26 @@ func failed(s *session, err error, until owamp.Timestamp) event {
 }
 
 func (s *session) close() {
-	if s.client != nil {
-		s.client.Close()
-	}
+	s.hangUp()
 	if s.receiving != nil {
 		s.receiving.Close()
 	}
 	if s.lease != nil {
 		s.lease.Release(s.cfg.Timeout.Duration())
 	}
+	for _, l := range s.unfit {
+		l.Release(0)
+	}
 	if s.file != nil {
 		s.discard()
 	}
+}
+
+func (s *session) hangUp() {
+	if s.client != nil {
+		s.client.Close()
+	}
+	s.client = nil
 }
 
 // open sets the session up: afterwards the peer will send.
@@ -94,9 +108,8 @@ func (s *session) open(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var not ports.Port
 	for {
-		busy, err := s.try(ctx, not)
+		busy, err := s.try(ctx)
 		if err != nil {
 			return err
 		}
@@ -105,34 +118,39 @@ func (s *session) open(ctx context.Context) error {
 		}
 		// The peer chose a port that would mix this session up with another
 		// one: ask again, from another port.
-		not = s.lease.Port
-		s.client.Close()
-		s.lease.Release(0)
-		s.client, s.lease = nil, nil
+		s.hangUp()
+		s.unfit, s.lease = append(s.unfit, s.lease), nil
+		if len(s.unfit) == maxUnfit {
+			return &failure{GapLocalOverload, fmt.Errorf("the peer's test ports collide with those of other sessions from %d ports: %w", maxUnfit, ports.ErrNoPort)}
+		}
 	}
 	if err := s.client.Start(ctx); err != nil {
 		return s.refusal(err, "Start-Sessions")
 	}
+	s.rtt = s.client.RTT()
 	return nil
 }
 
-// try asks the peer for the session, from any test port but not. It reports
-// whether the peer's port turned out to be busy.
-func (s *session) try(ctx context.Context, not ports.Port) (busy bool, err error) {
+// try asks the peer for the session. It reports whether the peer's port turned
+// out to be busy.
+func (s *session) try(ctx context.Context) (busy bool, err error) {
 	path, err := s.cfg.Dial(ctx)
 	if err != nil {
 		return false, &failure{GapPeerUnreachable, err}
 	}
 	s.client, err = control.Connect(ctx, path.Conn, control.ClientConfig{Modes: s.cfg.Modes, Now: s.cfg.Clock.Now})
 	if err != nil {
-		path.Conn.Close()
 		return false, s.refusal(err, path.Conn.RemoteAddr().String())
 	}
-	if s.lease, err = s.pool.Lease(path.Local, netip.AddrPortFrom(path.Peer, 0), not); err != nil {
+	var unfit []ports.Port
+	for _, l := range s.unfit {
+		unfit = append(unfit, l.Port)
+	}
+	if s.lease, err = s.pool.Lease(path.Local, netip.AddrPortFrom(path.Peer, 0), unfit...); err != nil {
 		return false, &failure{GapLocalOverload, err}
 	}
 	if !s.fixed {
-		soon := s.cfg.Clock.Now().AddDuration(shortLead + 3*s.client.RTT())
+		soon := s.cfg.Clock.Now().AddDuration(shortLead + leadTrips*s.client.RTT())
 		if s.start == 0 || s.start.Before(soon) {
 			s.start = soon
 		}
@@ -211,17 +229,11 @@ func (s *session) seen(recs []owamp.Record) {
 func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 	s.rec.Run(s.receiving)
 	s.track.Receive(s.rec.Live)
+	client := s.client
 	peer := make(chan error, 1)
 	go func() {
-		_, err := s.client.Await(context.WithoutCancel(ctx))
+		_, err := client.Await(context.WithoutCancel(ctx))
 		peer <- err
-	}()
-	awaited := false
-	defer func() {
-		s.client.Close()
-		if !awaited {
-			<-peer
-		}
 	}()
 
 	var lost error
@@ -229,16 +241,18 @@ func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 	case <-s.rec.Done():
 		s.linger(ctx, s.cfg.EndDelay)
 	case lost = <-peer:
-		awaited = true
 	case <-ctx.Done():
+	}
+	settled := ctx.Err() == nil
+	if context.Cause(ctx) == errClockSet {
+		lost = errClockSet // what is said of now says nothing of the schedule
 	}
 	var reports []owamp.SendReport
 	if lost == nil {
-		parting, cancel := s.parting(ctx)
-		reports, lost = s.client.Stop(parting, nil)
-		cancel()
+		reports, lost = s.stop(ctx)
 	}
 	stopped := s.cfg.Clock.Now()
+	s.hangUp() // ends the Await
 
 	var report recorder.Report
 	var err error
@@ -247,15 +261,14 @@ func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 	} else {
 		report, err = s.rec.FinishIncomplete(stopped)
 	}
-	s.receiving.Close()
 	s.track.Settle(report, s.receiving.Stats())
-	if err != nil {
-		return s.start, &failure{GapLocalOverload, err}
+	until := s.start
+	if err == nil {
+		until, err = s.write(settled)
 	}
-	until, err := s.write()
 	switch {
 	case err != nil:
-		return s.start, &failure{GapLocalOverload, err}
+		return until, &failure{GapLocalOverload, err}
 	case ctx.Err() != nil:
 		return until, nil
 	case lost != nil:
@@ -274,15 +287,17 @@ func (s *session) linger(ctx context.Context, d time.Duration) {
 	}
 }
 
-// parting returns the context of the exchange of Stop-Sessions: it lasts as
-// long as a set-up, but when ctx is done only as long as a farewell.
-func (s *session) parting(ctx context.Context) (context.Context, context.CancelFunc) {
-	parting, cancel := context.WithTimeout(context.WithoutCancel(ctx), setupTimeout)
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })
-	return parting, func() {
-		stop()
+// stop exchanges Stop-Sessions. The peer has as long for it as for a set-up,
+// but when ctx is done only as long as a farewell may take.
+func (s *session) stop(ctx context.Context) ([]owamp.SendReport, error) {
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), setupTimeout)
+	defer cancel()
+	hurry := context.AfterFunc(ctx, func() {
+		s.linger(patient, farewell)
 		cancel()
-	}
+	})
+	defer hurry()
+	return s.client.Stop(patient, nil)
 }
 
 // sent returns what the peer reported of this session.

@@ -96,7 +96,7 @@ type Snapshot struct {
 	Duplicates  uint64 // further copies of packets that had arrived
 	Reordered   uint64 // arrived after a packet with a greater sequence number (RFC 4737 section 3)
 	Late        uint64 // arrived after their time-out, and so are lost
-	SocketDrops uint64 // this host's kernel dropped them for want of buffer space
+	SocketDrops uint64 // this host dropped them for want of buffer space
 
 	TTL, TTLMin, TTLMax uint8     // IP TTL or hop limit on arrival: of the last packet, least, greatest
 	LastPacket          time.Time // when the last packet arrived; zero before the first

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"math/bits"
 	"net"
 	"net/netip"
 	"sync"
@@ -19,19 +21,26 @@ import (
 	"owl/owamp"
 	"owl/owamp/schedule"
 	"owl/owamp/stats"
+	"owl/owamp/window"
 	"owl/probe"
 	"owl/sessions/ports"
 )
 
 const (
-	// lead is how long before its start a session is requested, so that it is
-	// set up in time also by a peer whose clock is ahead of ours.
+	// lead is how long before its start a session is to be set up, so that it is
+	// in time also for a peer whose clock is ahead of ours.
 	lead = 10 * time.Second
-	// shortLead is the lead of the first session and of the first after an
-	// outage, beside three round trips.
+	// setupTrips are the round trips that the setting up takes.
+	setupTrips = 5
+	// shortLead and leadTrips round trips are the lead of the first session and
+	// of the first after an outage: enough for what is still to be exchanged for
+	// it and, if it lasts three round trips, for the session behind it.
 	shortLead = time.Second
+	leadTrips = 4
 	// maxOverlap bounds the sessions of one stream that exist at once.
 	maxOverlap = 64
+	// maxUnfit bounds the test ports that are tried for one session.
+	maxUnfit = 8
 	// firstRetry is the first wait after a failure; each failure doubles it.
 	firstRetry = 500 * time.Millisecond
 	// setupTimeout bounds the setting up of a session.
@@ -114,6 +123,13 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	case cfg.Part != 0 && cfg.Packets%cfg.Part != 0:
 		return nil, fmt.Errorf("the %d packets of a sub-session do not divide the %d of a session", cfg.Part, cfg.Packets)
 	}
+	gen, err := schedule.New(owamp.SID{}, cfg.Slots)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := window.New(gen, 0, cfg.Packets, cfg.Timeout); err != nil {
+		return nil, err
+	}
 	if cfg.Part == cfg.Packets {
 		cfg.Part = 0
 	}
@@ -149,13 +165,30 @@ func (s *Stream) Snapshot() Snapshot { return s.tally.Snapshot() }
 func (s *Stream) Run(ctx context.Context) {
 	defer s.pool.Close()
 	defer s.tally.SetState(StateStopped)
-	spec := owamp.SessionSpec{Slots: s.cfg.Slots}
-	if d := spec.MeanInterval().Duration() * time.Duration(s.cfg.Packets); d < time.Second {
-		s.log.Warn(fmt.Sprintf("Holes in data are likely because a session lasts only %v: it should last 1 s and 3 round trips", d))
+	if s.length() < shortest {
+		s.warnShort()
 	}
-	p := &planner{Stream: s, events: make(chan event), retryAt: time.Now().Add(s.cfg.Delay)}
+	p := newPlanner(s)
 	for p.run(ctx) {
 	}
+}
+
+// shortest is how long a session should last, and at least three round trips.
+const shortest = time.Second
+
+// length returns how long a session is expected to last.
+func (s *Stream) length() time.Duration {
+	spec := owamp.SessionSpec{Slots: s.cfg.Slots}
+	hi, lo := bits.Mul64(uint64(spec.MeanInterval()), uint64(s.cfg.Packets))
+	if hi != 0 {
+		lo = math.MaxUint64
+	}
+	// An interval such as 0.1 s is a little less in units of 2^-32 s.
+	return owamp.Interval(lo).Duration().Round(time.Millisecond)
+}
+
+func (s *Stream) warnShort() {
+	s.log.Warn(fmt.Sprintf("Holes in data are likely because a session lasts only about %v: it should last 1 s and 3 round trips", s.length()))
 }
 
 // spec returns the specification of a session that begins at start and whose

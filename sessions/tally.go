@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +17,9 @@ type Tally struct {
 	clock Clock
 
 	mu      sync.Mutex
-	s       Snapshot // what is settled, and the marks of the last packet
-	begin   owamp.Timestamp
+	s       Snapshot        // what is settled, and the marks of the last packet
+	begin   owamp.Timestamp // of the stream's time; 0: not yet
+	end     owamp.Timestamp // and its end; 0: it goes on
 	gaps    map[GapReason]time.Duration
 	outage  owamp.Timestamp // since when the stream has been without a session; 0: it is not
 	reason  GapReason       // of the outage
@@ -36,25 +38,48 @@ func (t *Tally) SetState(s State) {
 	t.s.State = s
 }
 
-// Begin says when the first session starts: completeness counts from there.
+// Begin says when the stream's time begins: completeness counts from there.
 func (t *Tally) Begin(at owamp.Timestamp) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begin = at
 }
 
-// Outage says that from since on nothing is measured until [Tally.Resume].
+// End says that the stream's time is over.
+func (t *Tally) End(at owamp.Timestamp) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end = at
+}
+
+// Outage says that from since on nothing is measured until [Tally.Resume]. Of
+// an outage that has lasted for a while already it may change since to an
+// earlier time, not the reason: what was told of gaps is not taken back.
 func (t *Tally) Outage(reason GapReason, since owamp.Timestamp) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.outage, t.reason = since, reason
 }
 
-// Resume ends an outage. Its length is then told with [Tally.Gap].
-func (t *Tally) Resume() {
+// Resume ends an outage: from at on there is measurement again.
+func (t *Tally) Resume(at owamp.Timestamp) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.outage != 0 && at.After(t.outage) {
+		t.gaps[t.reason] += at.Sub(t.outage)
+	}
 	t.outage = 0
+}
+
+// Shift says that the clock was set forward by d, or back.
+func (t *Tally) Shift(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, at := range []*owamp.Timestamp{&t.begin, &t.end, &t.outage} {
+		if *at != 0 {
+			*at = at.AddDuration(d)
+		}
+	}
 }
 
 // Gap accounts for d in which nothing was measured.
@@ -68,11 +93,24 @@ func (t *Tally) Gap(reason GapReason, d time.Duration) {
 func (t *Tally) Snapshot() Snapshot {
 	now := t.clock.Now()
 	precision := t.clock.Error(0)
+	// A track has locks of its own, and whoever holds them may be waiting to
+	// tell the tally something.
+	t.mu.Lock()
+	tracks := slices.Collect(maps.Keys(t.running))
+	t.mu.Unlock()
+	running := make(map[*Track]Snapshot, len(tracks))
+	for _, tr := range tracks {
+		running[tr] = tr.snapshot()
+	}
+
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.s
 	s.ClockError, s.ClockSynced = precision.Duration(), precision.Synchronized()
 	s.Gaps = maps.Clone(t.gaps)
+	if t.end != 0 {
+		now = t.end
+	}
 	if t.outage != 0 && now.After(t.outage) {
 		s.Gaps[t.reason] += now.Sub(t.outage)
 	}
@@ -82,9 +120,16 @@ func (t *Tally) Snapshot() Snapshot {
 		for _, g := range s.Gaps {
 			s.Measured -= g
 		}
+		s.Measured = max(s.Measured, 0)
 	}
-	for tr := range t.running {
-		tr.add(&s)
+	for tr, of := range running {
+		if _, ok := t.running[tr]; !ok {
+			continue // settled meanwhile, and counted in t.s
+		}
+		s.Unresolved += of.Unresolved
+		s.Overdue += of.Overdue
+		s.Late += of.Late
+		s.SendSlip = max(s.SendSlip, of.SendSlip)
 	}
 	return s
 }
@@ -126,17 +171,13 @@ func (tr *Track) Leave() {
 	delete(tr.tally.running, tr)
 }
 
-// add puts what the running session knows into s.
-func (tr *Track) add(s *Snapshot) {
+// snapshot returns what the running session knows.
+func (tr *Track) snapshot() Snapshot {
 	if tr.progress != nil {
-		p := tr.progress()
-		s.SendSlip = max(s.SendSlip, p.Slip)
-		return
+		return Snapshot{SendSlip: tr.progress().Slip}
 	}
 	l := tr.live()
-	s.Unresolved += uint64(l.Unresolved)
-	s.Overdue += uint64(l.Overdue)
-	s.Late += l.Late
+	return Snapshot{Unresolved: uint64(l.Unresolved), Overdue: uint64(l.Overdue), Late: l.Late}
 }
 
 // Observe takes note of records as the recorder takes them.
@@ -168,25 +209,25 @@ func (tr *Track) Observe(recs []owamp.Record) {
 
 // Settle adds a session that was recorded to what is settled, and leaves.
 func (tr *Track) Settle(r recorder.Report, st probe.ReceiveStats) {
-	tr.Leave()
 	t := tr.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	delete(t.running, tr)
 	t.s.Received += uint64(r.Ledger.Received)
 	t.s.Lost += uint64(r.Ledger.Lost)
 	t.s.NotSent += uint64(r.Ledger.NotSent)
 	t.s.NotCovered += uint64(r.Ledger.NotCovered)
 	t.s.Late += r.Late
-	t.s.SocketDrops += st.Drops
+	t.s.SocketDrops += st.Drops + r.Dropped
 }
 
 // SettleSending adds a session of n packets in which this host sent. What
 // became of the packets that it did send the receiver knows.
 func (tr *Track) SettleSending(r owamp.SendReport, n uint32) {
-	tr.Leave()
 	t := tr.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	delete(t.running, tr)
 	for _, skip := range r.Skips {
 		t.s.NotSent += uint64(skip.Last-skip.First) + 1
 	}

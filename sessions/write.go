@@ -14,23 +14,20 @@ import (
 	"owl/sessions/recorder"
 )
 
-// write gives a session that is settled its files, and returns the time up to
-// which they cover its schedule: all of it, or up to the last packet that a
-// broken session has a record of. A session without any leaves no file.
-func (s *session) write() (owamp.Timestamp, error) {
+// write gives a session that is over its files, and returns the time up to
+// which they cover its schedule: all of it if it is settled and the peer has
+// sent all, else up to the last packet that there is a record of. A session
+// without any leaves no file.
+func (s *session) write(settled bool) (owamp.Timestamp, error) {
 	file := s.file
-	info, err := file.Stat()
+	r, err := readFile(file)
 	if err != nil {
-		return 0, err
-	}
-	r, err := owp.NewReader(file, info.Size())
-	if err != nil {
-		return 0, err
+		return s.start, err
 	}
 	h := r.Header()
 	end := s.end
-	if h.Finished != owp.Normal || h.NextSeq < s.spec.Packets {
-		last, n, err := lastRecorded(file, &s.spec)
+	if !settled || h.Finished != owp.Normal || h.NextSeq < s.spec.Packets {
+		last, n, err := lastRecorded(r, &s.spec)
 		if err != nil || n == 0 {
 			return s.start, err
 		}
@@ -38,13 +35,12 @@ func (s *session) write() (owamp.Timestamp, error) {
 	}
 	text, err := s.summary(r, r.Records(), stats.Options{})
 	if err != nil {
-		return 0, err
+		return s.start, err
 	}
 	s.file = nil // its name is no longer ours to remove
 	path, err := s.cfg.Directory.Commit(file, s.start, end)
 	if err != nil {
-		os.Remove(file.Name())
-		return 0, err
+		return s.start, err
 	}
 	s.written(path)
 	return end, s.writeSummary(text, s.start, end)
@@ -108,17 +104,18 @@ func (s *session) discard() {
 	s.file = nil
 }
 
-// lastRecorded returns the scheduled time of the packet with the greatest
-// sequence number that file has a record of, and how many records there are.
-func lastRecorded(file *os.File, spec *owamp.SessionSpec) (owamp.Timestamp, int64, error) {
+// readFile returns a reader of what file holds now.
+func readFile(file *os.File) (*owp.Reader, error) {
 	info, err := file.Stat()
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	r, err := owp.NewReader(file, info.Size())
-	if err != nil {
-		return 0, 0, err
-	}
+	return owp.NewReader(file, info.Size())
+}
+
+// lastRecorded returns the scheduled time of the packet with the greatest
+// sequence number that r has a record of, and how many records there are.
+func lastRecorded(r *owp.Reader, spec *owamp.SessionSpec) (owamp.Timestamp, int64, error) {
 	var n int64
 	var last uint32
 	for rec, err := range r.Records() {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"owl/owamp"
@@ -122,23 +123,39 @@ type server struct {
 	h   Handler
 
 	sessions []session // accepted and not ended
+	testing  atomic.Bool
 	reading  sync.WaitGroup
 }
+
+// farewell is how long a peer has for its Stop-Sessions when the context has
+// ended while sessions ran.
+const farewell = 300 * time.Millisecond
 
 // Serve is the server's half of a control connection over conn, which it owns
 // and closes. It returns nil when the client has closed the connection between
 // two messages and no session was left over, and at once where cfg offers no
 // mode. Otherwise it returns why the connection ended: a [*ProtocolError], a
 // [*ConnError], a [*DeniedError] when the client was not let in, or the cause
-// for which ctx has ended.
+// for which ctx has ended. When that happens while sessions run, they are
+// stopped as the protocol has it, if the peer answers at once.
 func Serve(ctx context.Context, conn net.Conn, cfg ServerConfig, h Handler) error {
 	defer conn.Close()
 	if err := cfg.complete(conn); err != nil {
 		return err
 	}
 	s := &server{cfg: cfg, s: newStream(conn), h: h}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		if s.testing.Load() {
+			select {
+			case <-time.After(farewell):
+			case <-over:
+			}
+		}
+		_ = conn.Close()
+	})
 	err := s.converse(ctx)
+	close(over)
 	if stop(); ctx.Err() != nil {
 		err = fmt.Errorf("control connection: %w", context.Cause(ctx))
 	}
@@ -164,7 +181,7 @@ func (s *server) converse(ctx context.Context) error {
 	if err := s.setUp(); err != nil || s.cfg.Modes == 0 {
 		return err
 	}
-	for {
+	for ctx.Err() == nil {
 		var head [owamp.BlockSize]byte
 		s.arm(s.cfg.IdleTimeout)
 		if err := s.s.readBlocks("a command", head[:]); err != nil {
@@ -188,6 +205,7 @@ func (s *server) converse(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // setUp goes from the greeting to Server-Start.
@@ -344,6 +362,8 @@ func (s *server) start(ctx context.Context) error {
 		return err
 	}
 	s.arm(0)
+	s.testing.Store(true)
+	defer s.testing.Store(false)
 	peer := make(chan stopped, 1)
 	s.reading.Go(func() { peer <- s.awaitStop() })
 
@@ -361,22 +381,23 @@ func (s *server) start(ctx context.Context) error {
 		}
 		return s.stop(ours)
 	case <-s.h.Done():
-		ours, err := inOrder(s.sessions, s.h.Report())
-		if err != nil {
-			return fmt.Errorf("stopping sessions: %w", err)
-		}
-		if err := s.stop(ours); err != nil {
-			return err
-		}
-		_ = s.s.conn.SetReadDeadline(time.Now().Add(s.cfg.IdleTimeout))
-		p := <-peer
-		if p.err != nil {
-			return p.err
-		}
-		s.h.Stop(ctx, p.Reports, p.Accept, s.cfg.Now())
-		s.sessions = nil
-		return nil
+	case <-ctx.Done():
 	}
+	ours, err := inOrder(s.sessions, s.h.Report())
+	if err != nil {
+		return fmt.Errorf("stopping sessions: %w", err)
+	}
+	if err := s.stop(ours); err != nil {
+		return err
+	}
+	_ = s.s.conn.SetReadDeadline(time.Now().Add(s.cfg.IdleTimeout))
+	p := <-peer
+	if p.err != nil {
+		return p.err
+	}
+	s.h.Stop(ctx, p.Reports, p.Accept, s.cfg.Now())
+	s.sessions = nil
+	return nil
 }
 
 // awaitStop waits for the peer's Stop-Sessions, the one message that it may

@@ -8,7 +8,9 @@ package ports
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,11 +91,18 @@ type Pool struct {
 	closed bool
 }
 
+// maxLinger bounds how long a triple stays reserved after its session: longer
+// than any packet stays in a network, whatever time-out a peer has asked for.
+const maxLinger = time.Minute
+
 // shared is an open port and the peers that it has sessions with.
 type shared struct {
-	port   Port
-	leases int
-	busy   map[netip.AddrPort]time.Time // zero: leased; else reserved until then
+	local   netip.Addr
+	port    Port
+	leases  int
+	keep    time.Time                    // without a lease the port is closed then
+	busy    map[netip.AddrPort]time.Time // zero: leased; else reserved until then
+	sweepAt int                          // at so many of busy it is looked which are over
 }
 
 // NewPool returns a pool that opens ports in the given range, bound to device
@@ -112,15 +121,15 @@ type Lease struct {
 
 // Lease returns a port of the address local for a session with remote. Where
 // the peer's port is 0, because it is not known yet, the caller says it with
-// [Lease.Fix]; not is then a port that would not do, or nil.
-func (p *Pool) Lease(local netip.Addr, remote netip.AddrPort, not Port) (*Lease, error) {
+// [Lease.Fix]; not are ports that would not do, which are leased meanwhile.
+func (p *Pool) Lease(local netip.Addr, remote netip.AddrPort, not ...Port) (*Lease, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, fmt.Errorf("test ports of %v: %w", local, ErrNoPort)
 	}
 	for _, s := range p.open[local] {
-		if s.port != not && s.free(remote) {
+		if s.free(remote) && !slices.Contains(not, s.port) {
 			return p.lease(s, remote), nil
 		}
 	}
@@ -128,25 +137,40 @@ func (p *Pool) Lease(local netip.Addr, remote netip.AddrPort, not Port) (*Lease,
 	if err != nil {
 		return nil, err
 	}
-	s := &shared{port: port, busy: make(map[netip.AddrPort]time.Time)}
+	s := &shared{local: local, port: port, busy: make(map[netip.AddrPort]time.Time), sweepAt: minSweep}
 	p.open[local] = append(p.open[local], s)
 	return p.lease(s, remote), nil
 }
 
+// minSweep is how many triples of a port are remembered before any is looked
+// at again.
+const minSweep = 64
+
+// free reports whether no session has remote, nor had it just now.
 func (s *shared) free(remote netip.AddrPort) bool {
 	until, taken := s.busy[remote]
-	if taken && !until.IsZero() && !time.Now().Before(until) {
-		delete(s.busy, remote)
-		return true
+	return !taken || over(until)
+}
+
+// over reports whether a reservation has ended.
+func over(until time.Time) bool { return !until.IsZero() && !time.Now().Before(until) }
+
+// reserve keeps remote from others until then, or, with the zero Time, until
+// it is reserved again.
+func (s *shared) reserve(remote netip.AddrPort, until time.Time) {
+	if remote.Port() == 0 {
+		return
 	}
-	return !taken
+	s.busy[remote] = until
+	if len(s.busy) >= s.sweepAt {
+		maps.DeleteFunc(s.busy, func(_ netip.AddrPort, until time.Time) bool { return over(until) })
+		s.sweepAt = max(minSweep, 2*len(s.busy))
+	}
 }
 
 func (p *Pool) lease(s *shared, remote netip.AddrPort) *Lease {
 	s.leases++
-	if remote.Port() != 0 {
-		s.busy[remote] = time.Time{}
-	}
+	s.reserve(remote, time.Time{})
 	return &Lease{Port: s.port, pool: p, shared: s, remote: remote}
 }
 
@@ -159,7 +183,7 @@ func (l *Lease) Fix(remotePort uint16) bool {
 	if !l.shared.free(remote) {
 		return false
 	}
-	l.shared.busy[remote] = time.Time{}
+	l.shared.reserve(remote, time.Time{})
 	l.remote = remote
 	return true
 }
@@ -167,46 +191,47 @@ func (l *Lease) Fix(remotePort uint16) bool {
 // Remote returns the peer, its port 0 as long as it is not fixed.
 func (l *Lease) Remote() netip.AddrPort { return l.remote }
 
-// Release gives the port back. The triple stays reserved for linger, as long
-// as packets of the session may still arrive.
+// Release gives the port back, once. The triple stays reserved for linger, a
+// minute at most, as long as packets of the session may still arrive.
 func (l *Lease) Release(linger time.Duration) {
-	p := l.pool
+	p, s := l.pool, l.shared
+	linger = min(linger, maxLinger)
+	until := time.Now().Add(linger)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l.shared.leases--
-	if l.remote.Port() != 0 {
-		l.shared.busy[l.remote] = time.Now().Add(linger)
+	s.reserve(l.remote, until)
+	if until.After(s.keep) {
+		s.keep = until
 	}
-	if l.shared.leases == 0 {
-		if linger > 0 && !p.closed {
-			time.AfterFunc(linger, func() { p.closeIdle(l.Port.Addr().Addr(), l.shared) })
-		} else {
-			p.drop(l.Port.Addr().Addr(), l.shared)
-		}
+	if s.leases--; s.leases > 0 || p.closed {
+		return
 	}
+	if !over(s.keep) {
+		time.AfterFunc(time.Until(s.keep), func() { p.closeIdle(s) })
+		return
+	}
+	p.drop(s)
 }
 
 // closeIdle closes a port that nobody has leased again.
-func (p *Pool) closeIdle(local netip.Addr, s *shared) {
+func (p *Pool) closeIdle(s *shared) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.leases == 0 {
-		p.drop(local, s)
+	if s.leases == 0 && over(s.keep) {
+		p.drop(s)
 	}
 }
 
 // drop closes a port. p.mu is held.
-func (p *Pool) drop(local netip.Addr, s *shared) {
-	ports := p.open[local]
-	for i := range ports {
-		if ports[i] == s {
-			p.open[local] = append(ports[:i:i], ports[i+1:]...)
-			s.port.Close()
-			break
-		}
+func (p *Pool) drop(s *shared) {
+	i := slices.Index(p.open[s.local], s)
+	if i < 0 {
+		return
 	}
-	if len(p.open[local]) == 0 {
-		delete(p.open, local)
+	s.port.Close()
+	p.open[s.local] = slices.Delete(p.open[s.local], i, i+1)
+	if len(p.open[s.local]) == 0 {
+		delete(p.open, s.local)
 	}
 }
 

@@ -92,7 +92,6 @@ func New(cfg Config) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := *gen
 	win, err := window.New(gen, cfg.Spec.Start, cfg.Spec.Packets, cfg.Spec.Timeout)
 	if err != nil {
 		return nil, err
@@ -102,17 +101,17 @@ func New(cfg Config) (*Recorder, error) {
 		return nil, err
 	}
 	r := &Recorder{
-		cfg:    cfg,
-		notify: make(chan struct{}, 1),
-		quit:   make(chan struct{}),
-		ended:  make(chan struct{}),
-		done:   make(chan struct{}),
-		win:    win,
-		file:   file,
+		cfg:      cfg,
+		notify:   make(chan struct{}, 1),
+		quit:     make(chan struct{}),
+		ended:    make(chan struct{}),
+		done:     make(chan struct{}),
+		win:      win,
+		file:     file,
+		schedule: *gen,
+		part:     Part{Index: -1, End: cfg.Spec.Start},
+		ahead:    -1,
 	}
-	r.schedule = parts
-	r.ahead = -1
-	r.part = Part{Index: -1, End: cfg.Spec.Start}
 	r.nextPart()
 	return r, nil
 }
@@ -302,17 +301,22 @@ type Live struct {
 func (r *Recorder) Live() Live {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := Live{Progress: r.win.Progress(r.cfg.Now()), Late: r.late}
+	return Live{Progress: r.win.Progress(r.cfg.Now()), Late: r.late, Dropped: r.lostInside()}
+}
+
+// lostInside returns how many records did not fit between receiving and
+// recording.
+func (r *Recorder) lostInside() uint64 {
 	r.pendMu.Lock()
-	l.Dropped = r.dropped
-	r.pendMu.Unlock()
-	return l
+	defer r.pendMu.Unlock()
+	return r.dropped
 }
 
 // A Report is how a session ended.
 type Report struct {
-	Ledger window.Ledger
-	Late   uint64
+	Ledger  window.Ledger
+	Late    uint64 // see [Live]
+	Dropped uint64
 }
 
 // Finish settles the session with what the sender said in Stop-Sessions, which
@@ -364,5 +368,5 @@ func (r *Recorder) end(settle func() (window.Ledger, error)) (Report, error) {
 	}
 	ledger, err := settle()
 	r.keep(err)
-	return Report{Ledger: ledger, Late: r.late}, r.err
+	return Report{Ledger: ledger, Late: r.late, Dropped: r.lostInside()}, r.err
 }

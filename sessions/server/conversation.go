@@ -76,17 +76,22 @@ type session struct {
 func (c *conversation) Request(_ context.Context, spec *owamp.SessionSpec) owamp.Accepted {
 	s, err := c.prepare(spec)
 	if err != nil {
-		refusal, ok := errors.AsType[*refusal](err)
-		if !ok {
-			refusal = refuse(owamp.AcceptInternalError, "%v", err)
-		}
-		c.log.Warn(fmt.Sprintf("Test not allowed: %v", refusal))
-		return owamp.Accepted{Accept: refusal.accept}
+		return owamp.Accepted{Accept: c.refused(err)}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sessions = append(c.sessions, s)
 	return owamp.Accepted{Port: s.lease.Port.Addr().Port(), SID: s.spec.SID}
+}
+
+// refused says why a request is refused, and returns what to answer.
+func (c *conversation) refused(err error) owamp.Accept {
+	refusal, ok := errors.AsType[*refusal](err)
+	if !ok {
+		refusal = refuse(owamp.AcceptInternalError, "%v", err)
+	}
+	c.log.Warn(fmt.Sprintf("Test not allowed: %v", refusal))
+	return refusal.accept
 }
 
 // A refusal is a request that is answered with no.
@@ -110,6 +115,9 @@ func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
 	case spec.Padding > maxPadding:
 		return nil, refuse(owamp.AcceptPermanentLimit, "padding of %d octets: want at most %d", spec.Padding, maxPadding)
 	}
+	if err := c.checkLate(spec); err != nil {
+		return nil, err
+	}
 	s := &session{spec: *spec}
 	var err error
 	if spec.ConfSender {
@@ -122,6 +130,23 @@ func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// checkLate refuses a session so many packets of which are overdue that to
+// declare them lost, or skipped, would keep this host busy.
+func (c *conversation) checkLate(spec *owamp.SessionSpec) error {
+	late := c.cfg.Clock.Now().Sub(spec.Start)
+	if late <= 0 {
+		return nil
+	}
+	gen, err := schedule.New(spec.SID, spec.Slots)
+	if err != nil {
+		return err
+	}
+	if overdue := min(gen.Within(owamp.IntervalOf(late)), uint64(spec.Packets)); overdue > maxLate {
+		return refuse(owamp.AcceptPermanentLimit, "its start is %v ago, up to %d packets are overdue: want at most %d", late.Round(time.Second), overdue, maxLate)
+	}
+	return nil
 }
 
 func (c *conversation) prepareReceiving(s *session) error {
@@ -168,7 +193,7 @@ func (c *conversation) prepareReceiving(s *session) error {
 // borrow gets s a test port.
 func (c *conversation) borrow(s *session, local netip.Addr, remote netip.AddrPort) error {
 	var err error
-	s.lease, err = c.pool.Lease(local, remote, nil)
+	s.lease, err = c.pool.Lease(local, remote)
 	switch {
 	case err == nil:
 		return nil
@@ -183,9 +208,8 @@ func (c *conversation) borrow(s *session, local netip.Addr, remote netip.AddrPor
 // Start begins all sessions that were requested.
 func (c *conversation) Start(context.Context) owamp.Accept {
 	if err := c.beginAll(); err != nil {
-		c.log.Error(err.Error())
 		c.Abort(err)
-		return owamp.AcceptInternalError
+		return c.refused(err)
 	}
 	return owamp.AcceptOK
 }
@@ -195,7 +219,11 @@ func (c *conversation) beginAll() error {
 	defer c.mu.Unlock()
 	c.round = newRound(len(c.sessions))
 	for _, s := range c.sessions {
-		if err := c.begin(s, c.round); err != nil {
+		err := c.checkLate(&s.spec)
+		if err == nil {
+			err = c.begin(s, c.round)
+		}
+		if err != nil {
 			return fmt.Errorf("session %v: %w", s.spec.SID, err)
 		}
 	}

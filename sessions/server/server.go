@@ -25,7 +25,8 @@ import (
 const (
 	maxSessions = 64                   // on one control connection
 	maxSlots    = 1 << 12              // in a schedule
-	maxPadding  = 65507                // octets: the greatest UDP payload over IPv4
+	maxPadding  = 65507 - 14           // octets: the greatest UDP payload over IPv4, less the packet proper
+	maxLate     = 1 << 20              // packets that are overdue already when a session is asked for
 	minInterval = owamp.Interval(4295) // a microsecond, the mean between two packets
 	// keepAlive finds a dead peer while a test runs and no message is due.
 	keepAlive = 15 * time.Second

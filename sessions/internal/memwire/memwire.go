@@ -4,11 +4,10 @@
 package memwire
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,21 +16,39 @@ import (
 	"owl/sessions/ports"
 )
 
-// A Clock reads the time package's clock and is always sure of it.
-type Clock struct{}
+// A Clock reads the time package's clock, which it may be told to misread, and
+// is always sure of it.
+type Clock struct{ set atomic.Int64 }
 
-func (Clock) Now() owamp.Timestamp { return now() }
+// Now returns the time.
+func (c *Clock) Now() owamp.Timestamp { return owamp.FromTime(time.Now().Add(c.off())) }
 
-func now() owamp.Timestamp { return owamp.FromTime(time.Now()) }
+// Set sets the clock forward by d, or back.
+func (c *Clock) Set(d time.Duration) { c.set.Add(int64(d)) }
 
-func (Clock) Error(stamping time.Duration) owamp.ErrorEstimate {
+// off returns by how much the clock is fast. A nil Clock is right.
+func (c *Clock) off() time.Duration {
+	if c == nil {
+		return 0
+	}
+	return time.Duration(c.set.Load())
+}
+
+// Error returns a microsecond and the error of the stamping.
+func (c *Clock) Error(stamping time.Duration) owamp.ErrorEstimate {
 	return owamp.NewErrorEstimate(time.Microsecond+stamping, true)
 }
 
-// A Network joins test ports. Fate says what becomes of each packet; the zero
-// Fate delivers all after a millisecond.
+// A Network joins test ports. Its zero value has every address and delivers
+// each packet once, after a millisecond.
 type Network struct {
-	Fate func(from, to netip.AddrPort, seq uint32) (delay time.Duration, lost bool)
+	// Fate says what becomes of a packet: for each copy that arrives, its
+	// delay. It may be called by several sessions at a time. May be nil.
+	Fate func(from, to netip.AddrPort, seq uint32) []time.Duration
+	// Refuse says why a port cannot be had, nil if it can. May be nil.
+	Refuse func(probe.PortConfig) error
+	// Clocks are the clocks of hosts; one that is not here is right.
+	Clocks map[netip.Addr]*Clock
 
 	mu    sync.Mutex
 	ports map[netip.AddrPort]*port
@@ -47,16 +64,20 @@ func (n *Network) Ports() int {
 
 // Listen implements [ports.Prober].
 func (n *Network) Listen(c probe.PortConfig) (ports.Port, error) {
+	if n.Refuse != nil {
+		if err := n.Refuse(c); err != nil {
+			return nil, err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ports == nil {
 		n.ports = make(map[netip.AddrPort]*port)
-		n.last = 40000
 	}
 	first, last := c.Ports.Low, c.Ports.High
 	if last == 0 {
 		n.last++
-		first, last = n.last, 65535
+		first, last = 40000+n.last%20000, 65535
 	}
 	for p := uint32(first); p <= uint32(last); p++ {
 		at := netip.AddrPortFrom(c.Addr, uint16(p))
@@ -73,6 +94,9 @@ type port struct {
 	at   netip.AddrPort
 	from map[netip.AddrPort]*receiving // guarded by net.mu
 }
+
+// now returns the time by the clock of the port's host.
+func (p *port) now() owamp.Timestamp { return p.net.Clocks[p.at.Addr()].Now() }
 
 func (p *port) Addr() netip.AddrPort { return p.at }
 
@@ -101,7 +125,7 @@ func (p *port) Receive(s probe.ReceiveSpec, b probe.Batch) (ports.Receiving, err
 	return r, nil
 }
 
-func (r *receiving) Drain() owamp.Timestamp { return now() }
+func (r *receiving) Drain() owamp.Timestamp { return r.port.now() }
 
 func (r *receiving) Stats() probe.ReceiveStats { return probe.ReceiveStats{} }
 
@@ -117,21 +141,22 @@ func (r *receiving) Close() {
 	r.batch = nil
 }
 
-func (r *receiving) deliver(recs []owamp.Record) {
+func (r *receiving) deliver(rec owamp.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.batch != nil {
-		r.batch(recs)
+		r.batch([]owamp.Record{rec})
 	}
 }
 
 type sending struct {
-	spec probe.SendSpec
-	port *port
-	quit chan struct{}
-	done chan struct{}
-	next uint32
-	once sync.Once
+	spec  probe.SendSpec
+	port  *port
+	quit  chan struct{}
+	done  chan struct{}
+	next  uint32
+	skips []owamp.SkipRange
+	once  sync.Once
 }
 
 // batchEvery is how often a sender looks what is due: packets have the stamps
@@ -152,8 +177,8 @@ func (s *sending) run() {
 	defer timer.Stop()
 	for s.next < s.spec.Packets {
 		due = due.Add(gen.Next())
-		for now().Before(due) {
-			timer.Reset(max(batchEvery, due.Sub(now())))
+		for s.port.now().Before(due) {
+			timer.Reset(max(batchEvery, due.Sub(s.port.now())))
 			select {
 			case <-timer.C:
 			case <-s.quit:
@@ -168,86 +193,55 @@ func (s *sending) run() {
 	}
 }
 
+// send sends the packet that was due at due, or skips it.
 func (s *sending) send(due owamp.Timestamp) {
-	n := s.port.net
-	delay, lost := time.Millisecond, false
-	if n.Fate != nil {
-		delay, lost = n.Fate(s.port.at, s.spec.Remote, s.next)
-	}
-	if lost {
+	now := s.port.now()
+	switch late := now.Sub(due); {
+	case late > s.spec.Timeout.Duration():
+		if n := len(s.skips); n > 0 && s.skips[n-1].Last+1 == s.next {
+			s.skips[n-1].Last = s.next
+		} else {
+			s.skips = append(s.skips, owamp.SkipRange{First: s.next, Last: s.next})
+		}
 		return
+	case late > batchEvery:
+		due = now
 	}
+	net, seq := s.port.net, s.next
+	delays := []time.Duration{time.Millisecond}
+	if net.Fate != nil {
+		delays = net.Fate(s.port.at, s.spec.Remote, seq)
+	}
+	for _, d := range delays {
+		// What others may overtake is under way for as long as it takes.
+		if d > batchEvery {
+			time.AfterFunc(d, func() { s.arrive(seq, due, d) })
+		} else {
+			s.arrive(seq, due, d)
+		}
+	}
+}
+
+func (s *sending) arrive(seq uint32, sent owamp.Timestamp, delay time.Duration) {
+	n, from, to := s.port.net, s.port.at, s.spec.Remote
 	n.mu.Lock()
-	to := n.ports[s.spec.Remote]
 	var r *receiving
-	if to != nil {
-		r = to.from[s.port.at]
+	if p := n.ports[to]; p != nil {
+		r = p.from[from]
 	}
 	n.mu.Unlock()
 	if r == nil {
 		return
 	}
+	delay += n.Clocks[to.Addr()].off() - n.Clocks[from.Addr()].off()
 	precise := owamp.NewErrorEstimate(time.Microsecond, true)
-	r.deliver([]owamp.Record{{
-		Seq: s.next, Sent: due, SentErr: precise, Recv: due.AddDuration(delay), RecvErr: precise, TTL: 250,
-	}})
+	r.deliver(owamp.Record{Seq: seq, Sent: sent, SentErr: precise, Recv: sent.AddDuration(delay), RecvErr: precise, TTL: 250})
 }
 
 func (s *sending) Stop() owamp.SendReport {
 	s.once.Do(func() { close(s.quit) })
 	<-s.done
-	return owamp.SendReport{SID: s.spec.SID, NextSeq: s.next}
+	return owamp.SendReport{SID: s.spec.SID, NextSeq: s.next, Skips: s.skips}
 }
 
 func (s *sending) Progress() probe.SendProgress { return probe.SendProgress{} }
-
-// A Listener is a TCP listener in memory.
-type Listener struct {
-	at    netip.AddrPort
-	conns chan net.Conn
-	once  sync.Once
-	quit  chan struct{}
-}
-
-// NewListener returns a listener at the address at.
-func NewListener(at netip.AddrPort) *Listener {
-	return &Listener{at: at, conns: make(chan net.Conn), quit: make(chan struct{})}
-}
-
-func (l *Listener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.quit:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *Listener) Close() error {
-	l.once.Do(func() { close(l.quit) })
-	return nil
-}
-
-func (l *Listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.at) }
-
-// Dial connects to the listener from the address from.
-func (l *Listener) Dial(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
-	a, b := net.Pipe()
-	select {
-	case l.conns <- conn{b, l.at, from}:
-		return conn{a, from, l.at}, nil
-	case <-l.quit:
-		return nil, fmt.Errorf("connecting to %v: %w", l.at, syscall.ECONNREFUSED)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// conn is one end of a pipe, with addresses.
-type conn struct {
-	net.Conn
-	local, remote netip.AddrPort
-}
-
-func (c conn) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(c.local) }
-func (c conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
