@@ -2,6 +2,7 @@ package window
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -160,7 +161,7 @@ func play(t *testing.T, draw func(n int64) int64, honest bool) {
 		t.Fatal(err)
 	}
 
-	m := &model{timeout: timeout, packets: make([]modelPacket, n), scheduled: make([]int64, n)}
+	m := &model{progress: math.MinInt64, timeout: timeout, packets: make([]modelPacket, n), scheduled: make([]int64, n)}
 	var due int64
 	for i := range m.scheduled {
 		due += int64(g.Next())
