@@ -27,6 +27,7 @@ type LogConfig struct {
 	Facility Facility   // zero: no syslog
 	Level    slog.Level // the least level that is logged; the zero Level is info
 	Source   bool       // adds FILE= and LINE= (-v given twice)
+	NoPID    bool       // lines begin "owping: ", as those of programs that people wait for do
 
 	syslogPath string // tests; "" is the system's
 }
@@ -42,6 +43,10 @@ func NewLogger(c LogConfig) *slog.Logger {
 	if c.Stderr == nil && c.Facility == 0 || c.Level >= LevelNone {
 		return slog.New(slog.DiscardHandler)
 	}
+	tag := fmt.Sprintf("%s[%d]: ", filepath.Base(c.Program), os.Getpid())
+	if c.NoPID {
+		tag = filepath.Base(c.Program) + ": "
+	}
 	out := &logOutput{stderr: c.Stderr}
 	if c.Facility != 0 {
 		out.syslog = newSyslog(c.syslogPath, c.Facility)
@@ -50,7 +55,7 @@ func NewLogger(c LogConfig) *slog.Logger {
 		out:    out,
 		level:  c.Level,
 		source: c.Source,
-		tag:    fmt.Sprintf("%s[%d]: ", filepath.Base(c.Program), os.Getpid()),
+		tag:    tag,
 	})
 }
 
@@ -78,7 +83,7 @@ type lineHandler struct {
 	out    *logOutput
 	level  slog.Level
 	source bool
-	tag    string // "prog[pid]: "
+	tag    string // "prog[pid]: " or "prog: "
 	attrs  string // attributes of With, already text
 	group  string // prefix of keys, ends in a dot when not empty
 }
