@@ -12,15 +12,17 @@ import (
 	"path/filepath"
 )
 
-// A File is a file that is being written, open for reading and writing. Either
-// [File.Commit] gives it its name or [File.Discard] removes it.
+// A File is a file that is being written, open for reading and writing. Close
+// removes it unless it was committed.
 type File struct {
 	*os.File
-	dir string
+	dir, name string // where it is going to be; name is empty if that is still open
+	kept      bool
 }
 
-// Create begins a file in dir, the current directory if that is empty. Until it
-// is committed its name is program's, hidden, and ends in ".i".
+// Create begins a file in dir, the current directory if that is empty, whose
+// name [File.CommitAs] gives. Until then it is a hidden one with that of
+// program, and it ends in ".i".
 func Create(dir, program string) (*File, error) {
 	f, err := os.CreateTemp(cmp.Or(dir, "."), "."+program+"-*.i")
 	if err != nil {
@@ -29,42 +31,74 @@ func Create(dir, program string) (*File, error) {
 	return &File{File: f, dir: dir}, nil
 }
 
-// Target returns the path at which a file that is to replace what path names
-// has to be committed: path itself, or where it leads to as a symbolic link.
-// What is not a regular file, a device for instance, is not replaced: that is
-// an error.
-func Target(path string) (string, error) {
-	info, err := os.Stat(path)
-	switch {
+// Replace begins the file that path is going to name. Where path is a symbolic
+// link that is the file which it leads to. What is no regular file, a device
+// for instance, is not replaced: that is an error.
+func Replace(path, program string) (*File, error) {
+	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
-		return path, nil
 	case err != nil:
-		return "", err
+		return nil, err
 	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s: not a regular file, want one or none", path)
+		return nil, fmt.Errorf("%s: not a regular file, want one or none", path)
+	default:
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return nil, err
+		}
 	}
-	return filepath.EvalSymlinks(path)
+	f, err := Create(filepath.Dir(path), program)
+	if err != nil {
+		return nil, err
+	}
+	f.name = filepath.Base(path)
+	return f, nil
 }
 
-// Commit completes the file and returns its path under the given name in its
-// directory. It replaces what has that name.
-func (f *File) Commit(name string) (path string, err error) {
-	path = filepath.Join(f.dir, name)
-	err = cmp.Or(f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
+// Nameless begins a file in dir that has no name and gets none: it is gone when
+// it is closed, or the program has ended, whichever way.
+func Nameless(dir, program string) (*File, error) {
+	f, err := Create(dir, program)
 	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	f.kept = true
+	return f, nil
+}
+
+// Commit completes the file and names it as [Replace] was told, replacing what
+// has that name. It does nothing to a file of [Nameless]. The file stays open.
+func (f *File) Commit() error {
+	if f.kept {
+		return nil
+	}
+	_, err := f.CommitAs(f.name)
+	return err
+}
+
+// CommitAs completes the file and gives it a name in its directory, replacing
+// what has that name. It returns the file's path. The file stays open.
+func (f *File) CommitAs(name string) (path string, err error) {
+	path = filepath.Join(f.dir, name)
+	if err := cmp.Or(f.Chmod(0o644), f.Sync()); err != nil {
 		return "", err
 	}
-	f.File = nil
+	if err := os.Rename(f.Name(), path); err != nil {
+		return "", err
+	}
+	f.kept = true
 	return path, nil
 }
 
-// Discard removes the file unless it was committed.
-func (f *File) Discard() {
-	if f.File != nil {
-		f.Close()
-		os.Remove(f.Name())
+// Close closes the file, and removes it unless it was committed.
+func (f *File) Close() error {
+	err := f.File.Close()
+	if !f.kept {
+		err = cmp.Or(err, os.Remove(f.Name()))
+		f.kept = true
 	}
+	return err
 }

@@ -125,7 +125,7 @@ func (r *Reporter) writeSummary(f *owp.Reader, s *stats.Session, begin int64, na
 		if file, err = aside.Create(r.Dir, r.program); err != nil {
 			return nil, err
 		}
-		defer file.Discard()
+		defer file.Close()
 		out = bufio.NewWriter(file)
 	}
 	if r.Verbose {
@@ -156,7 +156,7 @@ func (r *Reporter) writeSummary(f *owp.Reader, s *stats.Session, begin int64, na
 	if err := out.Flush(); err != nil {
 		return nil, err
 	}
-	path, err := file.Commit(fmt.Sprintf("%020d_%020d%s", uint64(sum.Start), uint64(sum.End), suffix))
+	path, err := file.CommitAs(fmt.Sprintf("%020d_%020d%s", uint64(sum.Start), uint64(sum.End), suffix))
 	if err != nil {
 		return nil, err
 	}
