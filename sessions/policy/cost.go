@@ -42,7 +42,7 @@ func PacketRateOf(spec *owamp.SessionSpec) uint64 {
 	if mean == 0 {
 		return most
 	}
-	return min((1<<32+mean-1)/mean, most)
+	return min((1<<32-1)/mean+1, most)
 }
 
 // DiskOf returns how many octets the .owp file of a session takes if no packet

@@ -31,15 +31,16 @@ func (e *DeniedError) Error() string {
 
 // A resource is one of those that all sessions of a class share.
 type resource struct {
-	name   string
-	limit  func(*Class) uint64
-	amount func(*Request) *uint64
+	name     string
+	limit    func(*Class) uint64
+	amount   func(*Request) *uint64
+	stretchy bool // the limit may be stretched for what is there already
 }
 
 var resources = []resource{
-	{"bandwidth", (*Class).Bandwidth, func(r *Request) *uint64 { return &r.Bandwidth }},
-	{"disk", (*Class).Disk, func(r *Request) *uint64 { return &r.Disk }},
-	{"packet_rate", (*Class).PacketRate, func(r *Request) *uint64 { return &r.PacketRate }},
+	{"bandwidth", (*Class).Bandwidth, func(r *Request) *uint64 { return &r.Bandwidth }, false},
+	{"disk", (*Class).Disk, func(r *Request) *uint64 { return &r.Disk }, true},
+	{"packet_rate", (*Class).PacketRate, func(r *Request) *uint64 { return &r.PacketRate }, false},
 }
 
 // A Ledger knows what the sessions of each class hold, and lets none hold more
@@ -117,7 +118,7 @@ func (g *Ledger) remove(c *Class, req Request) {
 }
 
 // fits returns a [DeniedError] unless req fits at all levels from c, which is
-// in force, up to the root. Limits on disk are stretched by fudge.
+// in force, up to the root. fudge stretches the limits that may be.
 func (g *Ledger) fits(c *Class, req Request, fudge float64) error {
 	for _, res := range resources {
 		asked := *res.amount(&req)
@@ -129,7 +130,7 @@ func (g *Ledger) fits(c *Class, req Request, fudge float64) error {
 			switch {
 			case limit == 0:
 				limit = math.MaxUint64 // a sum that wraps would be no account
-			case res.name == "disk":
+			case res.stretchy:
 				limit = stretch(limit, fudge)
 			}
 			if used > limit || asked > limit-used {

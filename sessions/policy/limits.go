@@ -236,7 +236,8 @@ func (c *Class) DeleteOnFetch() bool { return bool(c.deleteOnFetch) }
 func (c *Class) ThirdParty() bool { return bool(c.thirdParty) }
 
 // ConnectionRate returns how many control connections a second one peer may
-// make; see [Rates].
+// make; see [Rates]. It is asked of the class that the peer has in open mode:
+// it has not said yet who it is.
 func (c *Class) ConnectionRate() uint64 { return uint64(c.connectionRate) }
 
 // RequestRate returns how many requests a second one peer may make; see

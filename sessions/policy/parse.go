@@ -33,6 +33,9 @@ func Parse(name string, r io.Reader) (*Limits, error) {
 	in.Buffer(nil, maxLine)
 	var l line
 	for in.Scan() {
+		if limited.N == 0 {
+			break // what was read last may be half a line
+		}
 		p.lines++
 		text := in.Text()
 		if strings.Trim(l.text, blanks) == "" {

@@ -50,17 +50,18 @@ func (r *Rates) Allow(peer netip.Addr, perSecond uint64, now time.Time) bool {
 	full, ok := r.recent[peer]
 	if !ok {
 		full = r.older[peer]
+		if len(r.recent) >= r.most {
+			r.older, r.recent = r.recent, make(map[netip.Addr]time.Time)
+		}
 	}
 	if full.Before(now) {
 		full = now
 	}
-	full = full.Add(cost)
-	if full.Sub(now) > burst {
-		return false
+	allowed := full.Add(cost).Sub(now) <= burst
+	if allowed {
+		full = full.Add(cost)
 	}
-	if !ok && len(r.recent) >= r.most {
-		r.older, r.recent = r.recent, make(map[netip.Addr]time.Time)
-	}
+	// One who is denied is remembered as well, lest asking on be worth it.
 	r.recent[peer] = full
-	return true
+	return allowed
 }
