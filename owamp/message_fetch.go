@@ -1,11 +1,17 @@
 package owamp
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
 
 // Lengths in octets.
 const (
 	FetchSessionSize = 48
 	FetchAckSize     = 32
+	SkipRangeSize    = 8
+	RecordSize       = 25
 )
 
 // A FetchSession asks for the records of a session (RFC 4656 section 3.9):
@@ -22,6 +28,9 @@ type FetchSession struct {
 	Begin, End uint32 // sequence numbers, both ends inclusive
 	SID        SID
 }
+
+// Whole reports whether f asks for the whole session.
+func (f FetchSession) Whole() bool { return f.Begin == 0 && f.End == math.MaxUint32 }
 
 // Append appends the 48 octets of f to b.
 func (f FetchSession) Append(b []byte) []byte {
@@ -55,6 +64,12 @@ func ParseFetchSession(b *[FetchSessionSize]byte) (FetchSession, error) {
 //	16  HMAC[16]
 //
 // Nothing follows one that is not [AcceptOK], and its other fields are zero.
+// After one that is come four parts, each with an HMAC block at its end:
+//
+//	the Request-Session of the session, with the ports and the SID that it had
+//	its slots
+//	skip ranges, filled up with zeros to a whole block
+//	records, likewise
 type FetchAck struct {
 	Accept   Accept
 	Finished uint8  // as in the .owp file: 0 failed, 1 normal, 2 incomplete
@@ -88,4 +103,61 @@ func ParseFetchAck(b *[FetchAckSize]byte) (FetchAck, error) {
 		Skips:    binary.BigEndian.Uint32(b[8:]),
 		Records:  binary.BigEndian.Uint32(b[12:]),
 	}, nil
+}
+
+// AppendSkips appends skip ranges, and zeros up to a whole block, to b:
+//
+//	0  First u32
+//	4  Last  u32
+func AppendSkips(b []byte, skips []SkipRange) []byte {
+	for _, s := range skips {
+		b = binary.BigEndian.AppendUint32(b, s.First)
+		b = binary.BigEndian.AppendUint32(b, s.Last)
+	}
+	return appendZeros(b, len(skips)%2*SkipRangeSize)
+}
+
+// ParseSkip reads one skip range; it refuses one that ends before it begins.
+func ParseSkip(b *[SkipRangeSize]byte) (SkipRange, error) {
+	s := SkipRange{binary.BigEndian.Uint32(b[0:]), binary.BigEndian.Uint32(b[4:])}
+	if s.First > s.Last {
+		return s, fmt.Errorf("skip range %d to %d: want its end not before its begin", s.First, s.Last)
+	}
+	return s, nil
+}
+
+// Append appends the 25 octets of r to b, its flags and DSCP left out (RFC 4656
+// section 3.9):
+//
+//	 0  Seq      u32
+//	 4  Sent Err u16
+//	 6  Recv Err u16
+//	 8  Sent     Timestamp
+//	16  Recv     Timestamp, 0 for a lost packet
+//	24  TTL      u8
+func (r *Record) Append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, r.Seq)
+	b = binary.BigEndian.AppendUint16(b, uint16(r.SentErr))
+	b = binary.BigEndian.AppendUint16(b, uint16(r.RecvErr))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Sent))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Recv))
+	return append(b, r.TTL)
+}
+
+// ParseRecord reads one record; it refuses an error estimate that is not valid,
+// for no receiver writes one.
+func ParseRecord(b *[RecordSize]byte) (Record, error) {
+	r := Record{
+		Seq:     binary.BigEndian.Uint32(b[0:]),
+		SentErr: ErrorEstimate(binary.BigEndian.Uint16(b[4:])),
+		RecvErr: ErrorEstimate(binary.BigEndian.Uint16(b[6:])),
+		Sent:    Timestamp(binary.BigEndian.Uint64(b[8:])),
+		Recv:    Timestamp(binary.BigEndian.Uint64(b[16:])),
+		TTL:     b[24],
+	}
+	if !r.SentErr.Valid() || !r.RecvErr.Valid() {
+		return r, fmt.Errorf("record of packet %d with the error estimates %#04x and %#04x: want no multiplier of 0",
+			r.Seq, uint16(r.SentErr), uint16(r.RecvErr))
+	}
+	return r, nil
 }

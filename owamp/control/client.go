@@ -21,22 +21,28 @@ type ClientConfig struct {
 	// Now tells the time, by which round trips are measured; nil is a clock
 	// that is never set.
 	Now func() owamp.Timestamp
-	// MaxSkips is how many skip ranges a Stop-Sessions may hold; zero is 2^20.
+	// MaxSkips is how many skip ranges a Stop-Sessions, or a session that is
+	// fetched, may have; zero is 2^20.
 	MaxSkips int
+	// MaxSlots is how many slots a session that is fetched may have; zero is
+	// 65536.
+	MaxSlots int
 }
 
-// A Client is the client's half of a control connection. Request, Start and
-// Stop are called one after the other; Await, Close and the methods that only
-// tell something may be called beside them.
+// A Client is the client's half of a control connection. Request, Start, Stop
+// and Fetch are called one after the other; Await, Close and the methods that
+// only tell something may be called beside them.
 //
-// After a [*ConnError] or a [*ProtocolError] the connection is closed and
-// every call gives that error again.
+// After a [*ConnError] or a [*ProtocolError], and after an error of what Fetch
+// hands its records to, the connection is closed and every call gives that
+// error again.
 type Client struct {
 	s        *stream
 	mode     owamp.Mode
 	start    owamp.Timestamp
 	now      func() owamp.Timestamp
 	maxSkips int
+	maxSlots int
 
 	closed  sync.Once
 	reading sync.WaitGroup
@@ -71,7 +77,10 @@ func Connect(ctx context.Context, conn net.Conn, cfg ClientConfig) (*Client, err
 	if cfg.MaxSkips == 0 {
 		cfg.MaxSkips = defaultMaxSkips
 	}
-	c := &Client{s: newStream(conn), now: cfg.Now, maxSkips: cfg.MaxSkips}
+	if cfg.MaxSlots == 0 {
+		cfg.MaxSlots = defaultMaxSlots
+	}
+	c := &Client{s: newStream(conn), now: cfg.Now, maxSkips: cfg.MaxSkips, maxSlots: cfg.MaxSlots}
 	if err := c.during(ctx, "reading Server-Greeting", func() error { return c.setUp(cfg.Modes) }); err != nil {
 		_ = c.Close()
 		return nil, err

@@ -5,7 +5,8 @@
 //
 // One connection carries many sessions and is used again and again: several
 // Request-Sessions, one Start-Sessions, then one Stop-Sessions from each side,
-// whichever is first, and from the start.
+// whichever is first, and from the start. While none run, the results of
+// earlier ones can be fetched on it.
 //
 // Everything that a peer may say is bounded, in number, in memory and, on the
 // server, in time. A peer that breaks the protocol, or is lost, is told by one

@@ -34,7 +34,8 @@ type ServerConfig struct {
 	Peer netip.Addr
 
 	// HandshakeTimeout bounds the time from the connection to Server-Start, and
-	// that in which Stop-Sessions must be taken; zero is 60 s.
+	// that in which Stop-Sessions, and each 16 KB of a session that is fetched,
+	// must be taken; zero is 60 s.
 	HandshakeTimeout time.Duration
 	// IdleTimeout bounds the wait for each message and its answer; zero is
 	// 1800 s. There is none while sessions run.
@@ -76,7 +77,7 @@ func (c *ServerConfig) complete(conn net.Conn) error {
 	for _, n := range []struct {
 		v    *int
 		zero int
-	}{{&c.MaxSlots, 1 << 16}, {&c.MaxSessions, 1 << 10}, {&c.MaxSkips, defaultMaxSkips}} {
+	}{{&c.MaxSlots, defaultMaxSlots}, {&c.MaxSessions, 1 << 10}, {&c.MaxSkips, defaultMaxSkips}} {
 		if *n.v == 0 {
 			*n.v = n.zero
 		}
@@ -135,8 +136,9 @@ const farewell = 300 * time.Millisecond
 // and closes. It returns nil when the client has closed the connection between
 // two messages and no session was left over, and at once where cfg offers no
 // mode. Otherwise it returns why the connection ended: a [*ProtocolError], a
-// [*ConnError], a [*DeniedError] when the client was not let in, or the cause
-// for which ctx has ended. When that happens while sessions run, they are
+// [*ConnError], a [*DeniedError] when the client was not let in, why a session
+// could not be read to be fetched, or the cause for which ctx has ended. When
+// that happens while sessions run, they are
 // stopped as the protocol has it, if the peer answers at once.
 func Serve(ctx context.Context, conn net.Conn, cfg ServerConfig, h Handler) error {
 	defer conn.Close()
@@ -197,7 +199,7 @@ func (s *server) converse(ctx context.Context) error {
 		case owamp.CommandStartSessions:
 			err = s.start(ctx)
 		case owamp.CommandFetchSession:
-			err = s.fetch()
+			err = s.fetch(ctx, &head)
 		default:
 			err = garbage("a command", fmt.Errorf("%v, which is none or out of place", command))
 		}
@@ -267,18 +269,7 @@ func (s *server) request(ctx context.Context, head *[owamp.BlockSize]byte) error
 		}
 		return garbage(message, fmt.Errorf("schedule of %d slots, want at most %d", slots, s.cfg.MaxSlots))
 	}
-	for range slots {
-		var b [owamp.BlockSize]byte
-		if err := s.s.readRest(message, b[:]); err != nil {
-			return err
-		}
-		slot, err := owamp.ParseSlot(&b)
-		if err != nil {
-			return garbage(message, err)
-		}
-		spec.Slots = append(spec.Slots, slot)
-	}
-	if err := s.s.readHMAC(message); err != nil {
+	if spec.Slots, err = s.s.readSlots(message, slots); err != nil {
 		return err
 	}
 
@@ -332,15 +323,6 @@ func (s *server) prepare(ctx context.Context, spec *owamp.SessionSpec) error {
 // answer sends an Accept-Session.
 func (s *server) answer(a owamp.Accepted) error {
 	return s.s.send("Accept-Session", a.Append(nil))
-}
-
-// fetch answers a Fetch-Session: this server keeps no results to fetch.
-func (s *server) fetch() error {
-	var rest [owamp.FetchSessionSize - owamp.BlockSize]byte
-	if err := within(s.s.readMessage("Fetch-Session", rest[:])); err != nil {
-		return err
-	}
-	return s.s.send("Fetch-Ack", owamp.FetchAck{Accept: owamp.AcceptNotSupported}.Append(nil))
 }
 
 // A stopped is the peer's Stop-Sessions, or why there was none.

@@ -14,7 +14,7 @@ import (
 
 // A stream carries the messages of one connection. The halves of the set-up
 // that are in clear go through read and put; everything after them through
-// readBlocks, readHMAC and putMessage, where the cipher and the HMAC of the
+// readBlocks, readHMAC, putBlocks and putMessage, where the cipher and the HMAC of the
 // other modes have their place. In open mode HMAC blocks are zeros when sent
 // and anything when read.
 //
@@ -64,6 +64,24 @@ func (s *stream) readMessage(message string, b []byte) error {
 	return s.readHMAC(message)
 }
 
+// readSlots reads n slots and their HMAC block; memory grows no faster than
+// octets arrive.
+func (s *stream) readSlots(message string, n uint32) ([]owamp.Slot, error) {
+	var slots []owamp.Slot
+	for range n {
+		var b [owamp.SlotSize]byte
+		if err := s.readRest(message, b[:]); err != nil {
+			return nil, err
+		}
+		slot, err := owamp.ParseSlot(&b)
+		if err != nil {
+			return nil, garbage(message, err)
+		}
+		slots = append(slots, slot)
+	}
+	return slots, s.readHMAC(message)
+}
+
 // within tells the end of the connection as one in the middle of a message.
 func within(err error) error {
 	if lost, ok := errors.AsType[*ConnError](err); ok && errors.Is(lost.Err, io.EOF) {
@@ -87,6 +105,10 @@ func (r rest) Read(b []byte) (int, error) {
 
 // put holds a message in clear until the next flush.
 func (s *stream) put(b []byte) { s.out = append(s.out, b...) }
+
+// putBlocks holds whole blocks of a message whose HMAC block comes later until
+// the next flush.
+func (s *stream) putBlocks(b []byte) { s.put(b) }
 
 // putMessage holds a message, or a part of one, that ends with an HMAC block
 // until the next flush.
