@@ -126,12 +126,18 @@ func (p *planner) watchClock(end context.CancelCauseFunc) {
 }
 
 // shift moves what the planner remembers to where it is by the clock as it is
-// now.
+// now. By which clock the last packets were sent nobody knows; the chain goes on
+// from now at the latest.
 func (p *planner) shift() {
 	p.tally.Shift(p.step)
-	for _, at := range []*owamp.Timestamp{&p.asked, &p.next} {
-		if *at != 0 {
-			*at = at.AddDuration(p.step)
+	if p.asked != 0 {
+		p.asked = p.asked.AddDuration(p.step)
+	}
+	if p.next != 0 {
+		p.next = p.next.AddDuration(p.step)
+		if now := p.cfg.Clock.Now(); p.next.After(now) {
+			p.next = now
+			p.tally.Outage(p.reason, now)
 		}
 	}
 	p.step = 0
@@ -216,6 +222,9 @@ func (p *planner) handle(e event, going bool) {
 		if s.reason = GapRestarted; p.step != 0 {
 			s.reason = GapClockInvalid
 		}
+		if s.up && e.err != nil {
+			p.log.Warn(e.err.Error())
+		}
 		return
 	}
 	if e.err != nil {
@@ -226,7 +235,7 @@ func (p *planner) handle(e event, going bool) {
 	}
 	p.trim()
 	if e.err == nil && !p.anchored && p.reason == GapRefused {
-		p.retryAt = time.Now() // the server may have room for one more now
+		p.retry, p.retryAt = 0, time.Now() // the server may have room for one more now
 	}
 }
 

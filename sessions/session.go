@@ -109,15 +109,13 @@ func (s *session) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		busy, err := s.try(ctx)
+		again, err := s.try(ctx)
 		if err != nil {
 			return err
 		}
-		if !busy {
+		if !again {
 			break
 		}
-		// The peer chose a port that would mix this session up with another
-		// one: ask again, from another port.
 		s.hangUp()
 		s.unfit, s.lease = append(s.unfit, s.lease), nil
 		if len(s.unfit) == maxUnfit {
@@ -131,9 +129,9 @@ func (s *session) open(ctx context.Context) error {
 	return nil
 }
 
-// try asks the peer for the session. It reports whether the peer's port turned
-// out to be busy.
-func (s *session) try(ctx context.Context) (busy bool, err error) {
+// try asks the peer for the session. It reports whether it is to be asked
+// again, from another test port.
+func (s *session) try(ctx context.Context) (again bool, err error) {
 	path, err := s.cfg.Dial(ctx)
 	if err != nil {
 		return false, &failure{GapPeerUnreachable, err}
@@ -164,12 +162,15 @@ func (s *session) try(ctx context.Context) (busy bool, err error) {
 	if err != nil {
 		return false, s.refusal(err, "Request-Session")
 	}
-	if a := answers[0]; a.Accept != owamp.AcceptOK {
+	switch a := answers[0]; {
+	case a.Accept == owamp.AcceptTemporaryLimit && len(s.unfit) == 0:
+		return true, nil // perhaps it has no port left to pair with this one
+	case a.Accept != owamp.AcceptOK:
 		return false, &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)}
 	}
 	s.spec.Sender = netip.AddrPortFrom(path.Peer, answers[0].Port)
 	if !s.lease.Fix(answers[0].Port) {
-		return true, nil
+		return true, nil // the two ports are another session's already
 	}
 	return false, s.listen()
 }

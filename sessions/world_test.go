@@ -64,7 +64,7 @@ func config(n uint32, mean, timeout time.Duration) sessions.StreamConfig {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, net: new(memwire.Network), clock: new(memwire.Clock), dir: t.TempDir()}
-	w.net.Clocks = map[netip.Addr]*memwire.Clock{here: w.clock}
+	w.net.Clocks = map[netip.Addr]*memwire.Clock{here: w.clock, there: new(memwire.Clock)}
 	return w
 }
 
@@ -106,12 +106,19 @@ type host struct {
 // serve starts a server, to which change may do something before.
 func (w *world) serve(delay time.Duration, change func(*server.Config)) *host {
 	w.t.Helper()
+	ln := w.listen(delay)
+	return w.serveOn(ln, ln, change)
+}
+
+// serveOn is serve where the server gets another listener, made of ln.
+func (w *world) serveOn(ln *memwire.Listener, on net.Listener, change func(*server.Config)) *host {
+	w.t.Helper()
 	store, err := server.OpenStore(w.t.TempDir())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	cfg := server.Config{
-		Clock:    new(memwire.Clock),
+		Clock:    w.net.Clocks[there],
 		Prober:   w.net,
 		Random:   seeded("server"),
 		Log:      slog.New(slog.DiscardHandler),
@@ -122,15 +129,15 @@ func (w *world) serve(delay time.Duration, change func(*server.Config)) *host {
 		change(&cfg)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
-	h := &host{Listener: w.listen(delay), w: w, cancel: cancel, ended: make(chan error, 1)}
-	go func() { h.ended <- server.New(cfg).Serve(ctx, h.Listener) }()
+	h := &host{Listener: ln, w: w, cancel: cancel, ended: make(chan error, 1)}
+	go func() { h.ended <- server.New(cfg).Serve(ctx, on) }()
 	return h
 }
 
 // kill makes the host go away without a word.
 func (h *host) kill() {
 	h.Listener.Close()
-	h.Cut(1 << 30)
+	h.Cut()
 	synctest.Wait()
 	h.stop()
 }

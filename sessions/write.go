@@ -33,16 +33,17 @@ func (s *session) write(settled bool) (owamp.Timestamp, error) {
 		}
 		end = last
 	}
-	text, err := s.summary(r, r.Records(), stats.Options{})
-	if err != nil {
-		return s.start, err
-	}
+	text, unsummarized := s.summary(r, r.Records(), stats.Options{})
 	s.file = nil // its name is no longer ours to remove
 	path, err := s.cfg.Directory.Commit(file, s.start, end)
 	if err != nil {
 		return s.start, err
 	}
 	s.written(path)
+	if unsummarized != nil {
+		s.log.Error(fmt.Sprintf("%s: no summary: %v", path, unsummarized))
+		return end, nil
+	}
 	return end, s.writeSummary(text, s.start, end)
 }
 

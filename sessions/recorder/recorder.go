@@ -73,6 +73,7 @@ type Recorder struct {
 	source  Source
 	spare   []owamp.Record // the other half of the double buffer
 	win     *window.Window
+	next    owamp.Timestamp // when the next packet may be declared lost
 	file    *owp.Writer
 	err     error // the first failure of the file
 	late    uint64
@@ -107,6 +108,7 @@ func New(cfg Config) (*Recorder, error) {
 		ended:    make(chan struct{}),
 		done:     make(chan struct{}),
 		win:      win,
+		next:     cfg.Spec.Start.Add(cfg.Spec.Timeout),
 		file:     file,
 		schedule: *gen,
 		part:     Part{Index: -1, End: cfg.Spec.Start},
@@ -171,8 +173,15 @@ func (r *Recorder) consume() {
 	recs := r.pending
 	r.pending, r.spare = r.spare[:0], nil
 	r.pendMu.Unlock()
-	n := 0
+	first, n := 0, 0 // recs[first:n] are to be written
 	for i := range recs {
+		// Whoever reads the file takes an arrival for the sign that what was due
+		// two time-outs before is settled.
+		if at := recs[i].Recv - owamp.Timestamp(r.cfg.Spec.Timeout); r.next.Before(at) && !r.win.Done() {
+			r.write(recs[first:n])
+			first = n
+			r.next = r.win.Expire(at, r.lost)
+		}
 		switch r.win.Arrive(&recs[i]) {
 		case window.Recorded, window.Duplicate:
 			recs[n] = recs[i]
@@ -181,7 +190,7 @@ func (r *Recorder) consume() {
 			r.late++
 		}
 	}
-	r.write(recs[:n])
+	r.write(recs[first:n])
 	r.spare = recs
 }
 
@@ -218,7 +227,7 @@ func (r *Recorder) expire() time.Duration {
 	defer r.mu.Unlock()
 	drained := r.source.Drain()
 	r.consume()
-	next := r.win.Expire(drained, r.lost)
+	r.next = r.win.Expire(drained, r.lost)
 	// The last part waits for the end of the session, as the reference has it.
 	for r.cutting && r.part.Last < r.cfg.Spec.Packets && r.part.End.Add(r.cfg.Spec.Timeout).Before(drained) {
 		r.endPart()
@@ -230,7 +239,7 @@ func (r *Recorder) expire() time.Duration {
 		}
 		return waitAtMost
 	}
-	wait := next
+	wait := r.next
 	if r.cutting && r.part.End.Add(r.cfg.Spec.Timeout).Before(wait) {
 		wait = r.part.End.Add(r.cfg.Spec.Timeout)
 	}
