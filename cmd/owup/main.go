@@ -1,0 +1,109 @@
+// Owup tells since when an OWAMP server has been up.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"owl/internal/cli"
+	"owl/internal/getopt"
+)
+
+const usage = `usage: owup [arguments] servaddr
+[arguments] are as follows:
+
+   -h             print this message and exit
+   --version      print the version and exit
+
+` + cli.ClientUsage
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args[1:])
+	if err != nil {
+		cli.Refuse(stderr, "owup", err, usage)
+		return 1
+	}
+	switch {
+	case o.help:
+		io.WriteString(stderr, usage)
+		return 0
+	case o.version:
+		fmt.Fprintf(stdout, "owup (Owl) %s\n", cli.Version)
+		return 0
+	}
+	since, err := o.ask(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "owup: %v\n", err)
+		return 1
+	}
+	// To stderr, and without a space before the zone: so does the reference.
+	fmt.Fprintf(stderr, "Server Up Since: %s\n", since.Format("2006-01-02T15:04:05.000MST"))
+	return 0
+}
+
+// options are a command line.
+type options struct {
+	conn          cli.ClientOptions
+	server        string
+	help, version bool
+}
+
+var long = []getopt.Long{{Name: "help"}, {Name: "version"}}
+
+// parse reads a command line.
+func parse(args []string) (*options, error) {
+	o := &options{}
+	opts, rest, err := getopt.ParseMixed(args, cli.ClientLetters+"hw", long)
+	if err != nil {
+		return nil, &cli.UsageError{Err: err}
+	}
+	for _, opt := range opts {
+		switch opt.Name {
+		case "h", "help":
+			o.help = true
+		case "version":
+			o.version = true
+		default:
+			if _, err := o.conn.Set(opt.Name, opt.Value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if o.help || o.version {
+		return o, nil
+	}
+	if len(rest) != 1 {
+		return nil, &cli.UsageError{Err: errors.New("want one servaddr")}
+	}
+	o.server = rest[0]
+	return o, o.conn.Validate()
+}
+
+// ask asks the server since when it has been up.
+func (o *options) ask(ctx context.Context) (time.Time, error) {
+	dialer, err := o.conn.Dialer(net.DefaultResolver, "", o.server)
+	if err != nil {
+		return time.Time{}, err
+	}
+	client, _, err := o.conn.Connect(ctx, dialer)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer client.Close()
+	return client.ServerStart().Time().Local(), nil
+}
