@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"owl/owamp"
@@ -115,12 +116,13 @@ func (o *ClientOptions) Connect(ctx context.Context, d *Dialer) (*control.Client
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := d.Dial(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("Unable to open control connection to %s: %w", d.Server, err) //nolint:staticcheck // the C suite's words
+	var client *control.Client
+	if err == nil {
+		client, err = control.Connect(ctx, conn, control.ClientConfig{Modes: o.Modes & owamp.ModeOpen})
 	}
-	client, err := control.Connect(ctx, conn, control.ClientConfig{Modes: o.Modes & owamp.ModeOpen})
 	if err != nil {
-		return nil, nil, fmt.Errorf("Unable to open control connection to %s: %w", d.Server, err) //nolint:staticcheck // the C suite's words
+		//nolint:staticcheck // the C suite's words
+		return nil, nil, fmt.Errorf("Unable to open control connection to %s: %w", net.JoinHostPort(d.Server, d.Port), err)
 	}
 	return client, conn, nil
 }

@@ -1,0 +1,186 @@
+// Owfetch fetches the sessions that an OWAMP server has received, saves them to
+// files and reports on them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"owl/internal/aside"
+	"owl/internal/cli"
+	"owl/internal/getopt"
+	"owl/internal/hostname"
+	"owl/internal/report"
+	"owl/owamp"
+	"owl/owamp/control"
+	"owl/sessions/fetch"
+)
+
+var usage = `usage: owfetch [arguments] servaddr [SID savefile]+
+[arguments] are as follows:
+
+   -h             print this message and exit
+   --version      print the version and exit
+
+` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "report nothing")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	o, err := parse(args[1:])
+	if err != nil {
+		cli.Refuse(stderr, "owfetch", err, usage)
+		return 1
+	}
+	switch {
+	case o.help:
+		io.WriteString(stderr, usage)
+		return 0
+	case o.version:
+		fmt.Fprintf(stdout, "owfetch (Owl) %s\n", cli.Version)
+		return 0
+	}
+	for _, note := range o.report.Settle() {
+		fmt.Fprintf(stderr, "owfetch: %s\n", note)
+	}
+	f := &fetcher{
+		options:  o,
+		log:      cli.NewLogger(cli.LogConfig{Program: "owfetch", Stderr: stderr, NoPID: true}),
+		names:    hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1"),
+		reporter: report.New(ctx, "owfetch", &o.report, stdout),
+	}
+	if !f.run(ctx) {
+		return 1
+	}
+	return 0
+}
+
+// options are a command line.
+type options struct {
+	conn          cli.ClientOptions
+	report        report.Options
+	server        string
+	sessions      []session
+	help, version bool
+}
+
+// A session is one to fetch, and where to save it.
+type session struct {
+	sid  owamp.SID
+	path string
+}
+
+const letters = cli.ClientLetters + report.Letters + "hw"
+
+var long = []getopt.Long{{Name: "help"}, {Name: "version"}}
+
+// parse reads a command line. Options may stand behind its operands, as GNU
+// getopt has it for the reference.
+func parse(args []string) (*options, error) {
+	o := &options{}
+	opts, rest, err := getopt.ParseMixed(args, letters, long)
+	if err != nil {
+		return nil, &cli.UsageError{Err: err}
+	}
+	for _, opt := range opts {
+		if err := o.set(opt.Name, opt.Value); err != nil {
+			return nil, err
+		}
+	}
+	if o.help || o.version {
+		return o, nil
+	}
+	if len(rest) < 3 || len(rest)%2 == 0 {
+		return nil, &cli.UsageError{Err: errors.New("want a servaddr, and pairs of a SID and a savefile after it")}
+	}
+	o.server = rest[0]
+	for rest = rest[1:]; len(rest) > 0; rest = rest[2:] {
+		sid, err := owamp.ParseSID(rest[0])
+		if err != nil {
+			return nil, err
+		}
+		o.sessions = append(o.sessions, session{sid, rest[1]})
+	}
+	return o, o.conn.Validate()
+}
+
+// set takes one option over.
+func (o *options) set(name, value string) error {
+	if ok, err := o.conn.Set(name, value); ok || err != nil {
+		return err
+	}
+	if ok, err := o.report.Set(name, value); ok || err != nil {
+		return err
+	}
+	switch name {
+	case "h", "help":
+		o.help = true
+	case "version":
+		o.version = true
+	}
+	return nil
+}
+
+// A fetcher fetches the sessions of its options.
+type fetcher struct {
+	*options
+	log      *slog.Logger
+	names    *hostname.Cache
+	reporter *report.Reporter
+}
+
+// run fetches and reports on each session, and reports whether it could. One
+// session that is not to be had does not keep the others away.
+func (f *fetcher) run(ctx context.Context) bool {
+	dialer, err := f.conn.Dialer(net.DefaultResolver, "", f.server)
+	if err != nil {
+		f.log.Error(err.Error())
+		return false
+	}
+	client, _, err := f.conn.Connect(ctx, dialer)
+	if err != nil {
+		f.log.Error(err.Error())
+		return false
+	}
+	defer client.Close()
+	ok := true
+	for _, s := range f.sessions {
+		if err := f.fetch(ctx, client, s); err != nil {
+			f.log.Error(err.Error())
+			ok = false
+		}
+	}
+	return ok
+}
+
+// fetch saves one session, and reports on it.
+func (f *fetcher) fetch(ctx context.Context, client *control.Client, s session) error {
+	file, err := aside.Replace(s.path, "owfetch")
+	if err != nil {
+		return fmt.Errorf("Unable to fetch sid(%v): %w", s.sid, err) //nolint:staticcheck // the C suite's words
+	}
+	defer file.Close()
+	if err := fetch.Whole(ctx, client, s.sid, file); err != nil {
+		return fmt.Errorf("Unable to fetch sid(%v): %w", s.sid, err) //nolint:staticcheck // the C suite's words
+	}
+	if err := file.Commit(); err != nil {
+		return err
+	}
+	if f.report.Quiet && !f.report.Raw {
+		return nil
+	}
+	return errors.Join(f.reporter.File(s.path, f.names.Names), f.reporter.Flush())
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"owl/internal/aside"
+	"owl/internal/cli"
+	"owl/internal/hostname"
+	"owl/internal/report"
+	"owl/owamp"
+	"owl/owamp/control"
+	"owl/owamp/owp"
+	"owl/owamp/stats"
+	"owl/probe"
+	"owl/probe/clock"
+	"owl/sessions/fetch"
+	"owl/sessions/ping"
+	"owl/sessions/ports"
+)
+
+// A pinger makes the test of its options and reports on it.
+type pinger struct {
+	*options
+	getenv func(string) string
+	stdout io.Writer
+	log    *slog.Logger
+	failed bool // what has been logged is why the program fails
+
+	client   *control.Client
+	reporter *report.Reporter
+	names    *hostname.Cache
+	local    netip.Addr
+	remote   string // the other host, as the command line has it
+}
+
+// run makes the test, and reports on it. Early ends the test with what has been
+// measured by then.
+func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
+	dialer, err := p.conn.Dialer(net.DefaultResolver, p.test, p.server)
+	if err != nil {
+		return err
+	}
+	shift, err := cli.TimeShift(p.getenv)
+	if err != nil {
+		return err
+	}
+	clock := clock.New(clock.Config{Shift: shift})
+	cli.WarnClock(clock.State().Synchronized, p.log)
+	engine, err := probe.New(probe.Config{Clock: clock, Log: p.log})
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	var from *aside.File
+	if p.from {
+		if from, err = sessionFile(p.fromFile); err != nil {
+			return err
+		}
+		defer from.Close()
+	}
+
+	var background sync.WaitGroup
+	defer background.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	background.Go(func() { clock.Run(ctx) })
+
+	setUp, cancel := until(ctx, early) // as long as there is nothing to report
+	defer cancel()
+	client, conn, err := p.conn.Connect(setUp, dialer)
+	if err != nil {
+		return unlessInterrupted(setUp, err)
+	}
+	defer client.Close()
+	p.client, p.local, p.remote = client, conn.Local, dialer.Test
+	p.names = hostname.NewCache(net.DefaultResolver, p.getenv("OWL_NUMERIC") == "1")
+	p.reporter = report.New(ctx, "owping", &p.report, p.stdout)
+	if p.reports() {
+		go p.names.Name(p.local) // is known when it is needed
+	}
+
+	timeout := owamp.IntervalSeconds(p.timeout)
+	if timeout == 0 {
+		timeout = owamp.IntervalOf(client.RTT() + 2*time.Second)
+		if err := p.checkTimeout(timeout.Duration().Seconds()); err != nil {
+			return err
+		}
+	}
+	cfg := ping.Config{
+		Clock:    clock,
+		Prober:   ports.Engine(engine),
+		Ports:    p.ports,
+		Device:   p.conn.Device,
+		Random:   rand.Reader,
+		Local:    conn.Local,
+		Peer:     conn.Peer,
+		To:       p.to,
+		Packets:  p.packets,
+		Slots:    p.slots,
+		Timeout:  timeout,
+		Padding:  p.padding,
+		DSCP:     p.dscp,
+		Delay:    p.delay,
+		EndDelay: p.endDelay,
+	}
+	if from != nil {
+		cfg.From = from.File
+	}
+	test, err := ping.Begin(setUp, client, cfg)
+	if err != nil {
+		return unlessInterrupted(setUp, fmt.Errorf("Session Failed! %w", err)) //nolint:staticcheck // the C suite's words
+	}
+	defer test.Close()
+	if !p.report.Quiet && !p.report.Raw {
+		fmt.Fprintf(p.stdout, "Approximately %.1f seconds until results available\n", test.Remaining().Seconds())
+	}
+	err = test.Run(ctx, early)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	if err != nil {
+		p.fail(fmt.Errorf("Test session(s) Failed: %w", err)) //nolint:staticcheck // the C suite's words
+	}
+	// Without its connection there is no asking the peer for what it received.
+	if spec := test.To(); spec != nil && err == nil {
+		p.fail(p.reportTo(ctx, spec.SID))
+	}
+	if from != nil {
+		p.fail(p.reportFrom(from))
+	}
+	return unlessInterrupted(ctx, nil)
+}
+
+// fail logs err, if it is one.
+func (p *pinger) fail(err error) {
+	if err != nil {
+		p.failed = true
+		p.log.Error(err.Error())
+	}
+}
+
+// reportTo fetches the session that the peer received, and reports on it.
+func (p *pinger) reportTo(ctx context.Context, sid owamp.SID) error {
+	if p.toFile == "" && !p.reports() {
+		return nil
+	}
+	f, err := sessionFile(p.toFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := fetch.Whole(ctx, p.client, sid, f); err != nil {
+		return fmt.Errorf("Unable to fetch data for sid(%v): %w", sid, err) //nolint:staticcheck // the C suite's words
+	}
+	return p.reportOn(f, func(local string) stats.Names { return stats.Names{From: local, To: p.remote} })
+}
+
+// reportFrom reports on the session that this host received.
+func (p *pinger) reportFrom(f *aside.File) error {
+	return p.reportOn(f, func(local string) stats.Names { return stats.Names{From: p.remote, To: local} })
+}
+
+// reportOn keeps a session's file, if that is wanted, and reports on it. Names
+// are those of its hosts, one of them the local one.
+func (p *pinger) reportOn(f *aside.File, names func(local string) stats.Names) error {
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	if !p.reports() {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	r, err := owp.NewReader(f, info.Size())
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.reporter.Session(r, names(p.names.Name(p.local))), p.reporter.Flush())
+}
+
+// sessionFile begins a session's file, a temporary one without a path.
+func sessionFile(path string) (*aside.File, error) {
+	if path == "" {
+		return aside.Nameless(os.TempDir(), "owping")
+	}
+	return aside.Replace(path, "owping")
+}
+
+// until returns a context that ends with ctx, or when done is closed.
+func until(ctx context.Context, done <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// unlessInterrupted returns err, or, if ctx has ended, that this is why.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
+}
