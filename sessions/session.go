@@ -245,6 +245,9 @@ func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 	case <-ctx.Done():
 	}
 	settled := ctx.Err() == nil
+	if !settled {
+		s.rec.CutShort()
+	}
 	if context.Cause(ctx) == errClockSet {
 		lost = errClockSet // what is said of now says nothing of the schedule
 	}

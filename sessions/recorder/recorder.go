@@ -328,6 +328,14 @@ type Report struct {
 	Dropped uint64
 }
 
+// CutShort says that the session ends before its time: the part that is being
+// recorded will not be whole, so neither it nor a later one is handed over.
+func (r *Recorder) CutShort() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cutting = false
+}
+
 // Finish settles the session with what the sender said in Stop-Sessions, which
 // arrived at stopped, and completes the file (RFC 4656 section 3.8). A nil sent
 // means that the peer sent no report for the session: all of the schedule
