@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -119,7 +120,21 @@ func mustSID(s string) owamp.SID {
 // conversation reads a recorded one, up to Stop-Sessions.
 func conversation(tb testing.TB, name string) []recorded {
 	tb.Helper()
-	text, err := os.ReadFile("../testdata/control/" + name + ".txt")
+	messages := recordedMessages(tb, "../testdata/control/"+name+".txt")
+	return slices.DeleteFunc(messages, func(m recorded) bool { return strings.HasPrefix(m.name, "Fetch") })
+}
+
+// fetching reads what was left out there, to the end of the session that was
+// fetched.
+func fetching(tb testing.TB, name string) []recorded {
+	tb.Helper()
+	messages := recordedMessages(tb, "../testdata/control/"+name+".txt")
+	return append(messages[len(messages)-2:], recordedMessages(tb, "testdata/"+name+".txt")...)
+}
+
+func recordedMessages(tb testing.TB, path string) []recorded {
+	tb.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -130,9 +145,7 @@ func conversation(tb testing.TB, name string) []recorded {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if !strings.HasPrefix(fields[1], "Fetch") {
-			messages = append(messages, recorded{fields[0] == "S", fields[1], octets})
-		}
+		messages = append(messages, recorded{fields[0] == "S", fields[1], octets})
 	}
 	return messages
 }
@@ -140,7 +153,11 @@ func conversation(tb testing.TB, name string) []recorded {
 // play is the server of a recorded conversation, one octet or more a write,
 // after change has had a look at each message.
 func play(t *testing.T, conn net.Conn, name string, chunk int, change func(*recorded)) {
-	for _, m := range conversation(t, name) {
+	playAll(t, conn, conversation(t, name), chunk, change)
+}
+
+func playAll(t *testing.T, conn net.Conn, messages []recorded, chunk int, change func(*recorded)) {
+	for _, m := range messages {
 		sent := bytes.Clone(m.octets)
 		change(&m)
 		if !m.fromServer {
