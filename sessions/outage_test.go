@@ -588,7 +588,6 @@ func TestClockSet(t *testing.T) {
 				time.Sleep(90 * time.Second)
 				s := w.stream.Snapshot()
 				w.finish(h)
-				t.Log(w.logged(), w.written)
 				if s.State != sessions.StateRunning {
 					t.Errorf("state %v", s.State)
 				}
@@ -704,9 +703,6 @@ func testAccounts(t *testing.T, seed uint64) {
 	w.finish(h)
 	spans := w.spans(".owp")
 	for i := range spans[1:] {
-		if d := spans[i+1].start.Sub(spans[i].end); d != 0 {
-			t.Log("HOLE", spans[i].end.Time().Format("15:04:05.000"), d)
-		}
 		if spans[i+1].start.Before(spans[i].end) {
 			t.Errorf("files %v and %v overlap", spans[i], spans[i+1])
 		}

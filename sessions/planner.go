@@ -103,7 +103,11 @@ func (p *planner) run(ctx context.Context) (again bool) {
 		p.shift()
 	}
 	if ctx.Err() != nil {
-		p.tally.End(p.cfg.Clock.Now())
+		end := p.cfg.Clock.Now()
+		if p.next.After(end) {
+			end = p.next // a gap, or a session, was to last until then
+		}
+		p.tally.End(end)
 		return false
 	}
 	p.retry, p.retryAt = 0, time.Now()
@@ -279,20 +283,17 @@ func (p *planner) fail(e event) {
 }
 
 // trim accounts for the sessions that are over. Those at the end of the chain
-// that failed make room for others; failed ones with a successor leave a gap
-// before it.
+// that failed make room for others, as far as nothing behind them was measured
+// or told of as a gap; other failed ones leave a gap.
 func (p *planner) trim() {
 	for n := len(p.chain); n > 0; n-- {
 		last := p.chain[n-1]
-		if !last.over || last.until == last.end {
+		if !last.over || last.until == last.end || last.end != p.next {
 			break
 		}
 		p.chain[n-1] = nil
 		p.chain = p.chain[:n-1]
 		p.unanchor(last.reason, last.until)
-		if last.until != last.start || n > 1 && p.chain[n-2].end != last.start {
-			break // what precedes was measured, or is a gap that was told of
-		}
 	}
 	for len(p.chain) > 0 && p.chain[0].over {
 		first := p.chain[0]
