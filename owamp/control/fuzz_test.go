@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"testing"
 	"time"
@@ -114,6 +115,64 @@ func FuzzClient(f *testing.F) {
 			for _, r := range peer {
 				if r.SID != specs[1].SID || r.NextSeq > specs[1].Packets {
 					t.Errorf("report %v on a session of %d packets", r, specs[1].Packets)
+				}
+			}
+		}
+	})
+}
+
+// Any client that fetches: each answer ends, and the handler hears of it.
+func FuzzServeFetch(f *testing.F) {
+	k := randomKept(1, 2, 3, 50)
+	setUp := setUp()
+	for _, r := range []owamp.FetchSession{{End: math.MaxUint32}, {Begin: 3, End: 9}, {Begin: 9, End: 3}} {
+		r.SID = k.head.Spec.SID
+		f.Add(r.Append(nil))
+		f.Add(append(requestOctets(toServer(5)), append(r.Append(nil), r.Append(nil)...)...))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h := newFetcher(k.answer)
+		wantKnownError(t, control.Serve(t.Context(), scriptOf(append(setUp[:len(setUp):len(setUp)], b...)), openMode(), h))
+		if len(h.asked) != len(h.done) {
+			t.Errorf("asked for %d fetches, done with %d", len(h.asked), len(h.done))
+		}
+		for _, r := range h.asked {
+			if r.Begin > r.End {
+				t.Errorf("asked for packets %d to %d", r.Begin, r.End)
+			}
+		}
+	})
+}
+
+// Any server that is fetched from: the client gets what it was told that there
+// is, of what it asked for, or fails, and says how.
+func FuzzFetch(f *testing.F) {
+	octets, ends := fetchedFrom(f)
+	setUp, answer := octets[:ends["Server-Start"]], octets[ends["Server-Start"]:]
+	f.Add(answer)
+	f.Add(append(owamp.FetchAck{Accept: owamp.AcceptReject}.Append(nil), answer...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := control.Connect(t.Context(), scriptOf(append(setUp[:len(setUp):len(setUp)], b...)), control.ClientConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		const begin, end = 0, 1000
+		for {
+			got, err := fetch(t.Context(), c, recordedTo, begin, end)
+			if _, isDenied := errors.AsType[*control.DeniedError](err); isDenied {
+				continue
+			}
+			if err != nil {
+				wantKnownError(t, err)
+				return
+			}
+			if got.head.Spec.SID != recordedTo || uint32(len(got.recs)) != got.head.Records || got.head.Finished > 2 || got.head.NextSeq > got.head.Spec.Packets {
+				t.Errorf("%d records of %+v", len(got.recs), got.head)
+			}
+			for _, r := range got.recs {
+				if r.Seq > end || r.Seq >= got.head.Spec.Packets || !r.SentErr.Valid() || !r.RecvErr.Valid() {
+					t.Errorf("record %+v of %+v", r, got.head)
 				}
 			}
 		}
