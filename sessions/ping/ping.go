@@ -169,15 +169,14 @@ func (t *Test) requestFrom(ctx context.Context) error {
 
 // request asks for the session that spec describes, whose local end is at
 // local. A peer that has no room for one more session with the port there is
-// asked again from others. Each session has a port of its own: a peer with few
-// ports tells sessions apart by ours.
+// asked again from others. Each session has a port of its own, for a peer with
+// few ports tells sessions apart by ours, unless there is only one.
 func (t *Test) request(ctx context.Context, spec *owamp.SessionSpec, local *netip.AddrPort) (ports.Port, owamp.Accepted, error) {
 	for attempt := 1; ; attempt++ {
-		port, err := t.cfg.Prober.Listen(probe.PortConfig{Addr: t.cfg.Local, Ports: t.cfg.Ports, Device: t.cfg.Device})
+		port, err := t.listen()
 		if err != nil {
 			return nil, owamp.Accepted{}, err
 		}
-		t.ports = append(t.ports, port)
 		*local = port.Addr()
 		answers, err := t.client.Request(ctx, []owamp.SessionSpec{*spec})
 		if err != nil {
@@ -192,6 +191,18 @@ func (t *Test) request(ctx context.Context, spec *owamp.SessionSpec, local *neti
 			return nil, a, fmt.Errorf("Server denied test: %v: %w", t.cfg.Peer, &control.DeniedError{Step: "Accept-Session", Accept: a.Accept})
 		}
 	}
+}
+
+// listen opens another test port.
+func (t *Test) listen() (ports.Port, error) {
+	if r := t.cfg.Ports; r.Low != 0 && r.Low == r.High && len(t.ports) > 0 {
+		return t.ports[0], nil
+	}
+	port, err := t.cfg.Prober.Listen(probe.PortConfig{Addr: t.cfg.Local, Ports: t.cfg.Ports, Device: t.cfg.Device})
+	if err == nil {
+		t.ports = append(t.ports, port)
+	}
+	return port, err
 }
 
 // receive takes in what the peer sends.
