@@ -63,9 +63,20 @@ func config(n uint32, mean, timeout time.Duration) sessions.StreamConfig {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, net: new(memwire.Network), clock: new(memwire.Clock), dir: t.TempDir()}
+	w := &world{t: t, net: new(memwire.Network), clock: new(memwire.Clock), dir: directory(t)}
 	w.net.Clocks = map[netip.Addr]*memwire.Clock{here: w.clock, there: new(memwire.Clock)}
 	return w
+}
+
+// directory returns a directory for the test: in memory where the system has
+// that, because every file is synced.
+func directory(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "owl")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // Write takes the log.
@@ -113,7 +124,7 @@ func (w *world) serve(delay time.Duration, change func(*server.Config)) *host {
 // serveOn is serve where the server gets another listener, made of ln.
 func (w *world) serveOn(ln *memwire.Listener, on net.Listener, change func(*server.Config)) *host {
 	w.t.Helper()
-	store, err := server.OpenStore(w.t.TempDir())
+	store, err := server.OpenStore(directory(w.t))
 	if err != nil {
 		w.t.Fatal(err)
 	}

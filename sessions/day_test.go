@@ -1,0 +1,138 @@
+package sessions_test
+
+import (
+	"net/netip"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"owl/owamp"
+	"owl/sessions"
+)
+
+// In each session of a day one packet is lost, one comes twice, one is
+// overtaken and one comes too late.
+type dailyFate struct {
+	mu       sync.Mutex
+	sessions uint64 // begun
+	seq      uint32 // the last
+}
+
+// The packets of a session to which something happens are in these stretches of
+// it, each beginning with the number and so long that none reaches the next.
+const (
+	fateLost      uint32 = 0
+	fateTwice     uint32 = 40
+	fateOvertaken uint32 = 80
+	fateLate      uint32 = 120
+	fateCalm      uint32 = 170 // from here on nothing happens
+)
+
+func (f *dailyFate) of(_, _ netip.AddrPort, seq uint32) []time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if seq == 0 {
+		f.sessions++
+	}
+	f.seq = seq
+	const usual = 20 * time.Millisecond
+	switch seq {
+	case fateLost + f.draw(fateLost):
+		return nil
+	case fateTwice + f.draw(fateTwice):
+		return []time.Duration{usual, 2 * usual}
+	case fateOvertaken + f.draw(fateOvertaken):
+		return []time.Duration{250 * time.Millisecond}
+	case fateLate + f.draw(fateLate):
+		return []time.Duration{2500 * time.Millisecond}
+	}
+	return []time.Duration{usual}
+}
+
+func (f *dailyFate) draw(of uint32) uint32 {
+	return uint32(random("fate", f.sessions, uint64(of)) % 20)
+}
+
+// calm reports whether the packets of the session that is being sent to which
+// something happens have all come, and returns how many sessions have begun.
+func (f *dailyFate) calm() (uint64, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sessions, f.seq > fateCalm && f.seq < 290
+}
+
+// A day of sessions leaves no hole, counts what has happened, and takes no more
+// memory at its end than at its begin.
+func TestDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const packets = 300
+		w := newWorld(t)
+		fate := new(dailyFate)
+		w.net.Fate = fate.of
+		h := w.serve(5*time.Millisecond, nil)
+		cfg := config(packets, 100*time.Millisecond, 2*time.Second)
+		cfg.Slots[0].Type = owamp.SlotFixed // so that who overtakes whom is certain
+		cfg.Part = 60
+		w.start(cfg)
+
+		time.Sleep(time.Hour)
+		heap, goroutines := w.weight()
+		time.Sleep(23 * time.Hour)
+		heapAfter, goroutinesAfter := w.weight()
+		// What the test itself notes is the names of five files a session.
+		if grown := int64(heapAfter) - int64(heap); grown > 3<<20 {
+			t.Errorf("the heap has grown by %d octets in 23 hours", grown)
+		}
+		if goroutinesAfter > goroutines+8 {
+			t.Errorf("%d goroutines after an hour, %d after a day", goroutines, goroutinesAfter)
+		}
+
+		begun, calm := fate.calm()
+		for ; !calm; begun, calm = fate.calm() {
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		s := w.stream.Snapshot()
+		if s.Duplicates != begun || s.Reordered != begun || s.Late != begun {
+			t.Errorf("%d duplicates, %d reordered, %d late, want %d of each", s.Duplicates, s.Reordered, s.Late, begun)
+		}
+		n := (s.Received + s.Lost + s.NotSent + s.NotCovered) / packets
+		if n != begun-1 {
+			t.Errorf("%d of %d sessions are settled", n, begun)
+		}
+		if s.Received != n*(packets-2) || s.Lost != n*2 || s.NotSent != 0 || s.NotCovered != 0 {
+			t.Errorf("received %d, lost %d, not sent %d, not covered %d of %d sessions", s.Received, s.Lost, s.NotSent, s.NotCovered, n)
+		}
+		if len(s.Gaps) != 0 || s.Measured != s.Elapsed || s.State != sessions.StateRunning {
+			t.Errorf("state %v, gaps %v, measured %v of %v", s.State, s.Gaps, s.Measured, s.Elapsed)
+		}
+		w.finish(h)
+
+		spans := w.spans(".owp")
+		wantChain(t, spans)
+		if len(spans) < 24*60*2-1 {
+			t.Errorf("%d sessions in a day", len(spans))
+		}
+		for _, s := range spans[:len(spans)-1] {
+			head, recs, _ := w.session(s)
+			if head.NextSeq != packets || len(recs) != packets+1 {
+				t.Fatalf("session %v: %d records before %d", s, len(recs), head.NextSeq)
+			}
+		}
+		if log := w.logged(); log != "" {
+			t.Errorf("logged: %s", log)
+		}
+		w.wantAccounted()
+	})
+}
+
+// weight returns the octets that are in use, and the goroutines.
+func (w *world) weight() (heap uint64, goroutines int) {
+	synctest.Wait()
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, runtime.NumGoroutine()
+}
