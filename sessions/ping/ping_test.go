@@ -68,7 +68,7 @@ func newFixture(t *testing.T, peer *pingtest.Peer) *fixture {
 		From:    from,
 		Packets: 20,
 		Slots:   []owamp.Slot{{Type: owamp.SlotExponential, Parameter: owamp.IntervalSeconds(0.01)}},
-		Timeout: owamp.IntervalSeconds(0.5),
+		Timeout: owamp.IntervalSeconds(0.2),
 	}}
 }
 

@@ -56,9 +56,10 @@ type Peer struct {
 	engine *probe.Engine
 	dir    string
 
-	mu    sync.Mutex
-	asked []owamp.SessionSpec
-	conns []net.Conn
+	mu       sync.Mutex
+	asked    []owamp.SessionSpec
+	conns    []net.Conn
+	received map[owamp.SID]chan struct{} // closed when the session has ended
 }
 
 // New starts a peer. Only Linux has what it needs; elsewhere the test is
@@ -72,7 +73,7 @@ func New(t testing.TB, cfg Config) *Peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Peer{Addr: ln.Addr().String(), t: t, cfg: cfg, clock: clock.New(clock.Config{}), dir: t.TempDir()}
+	p := &Peer{Addr: ln.Addr().String(), t: t, cfg: cfg, clock: clock.New(clock.Config{}), dir: t.TempDir(), received: make(map[owamp.SID]chan struct{})}
 	p.Start = p.clock.Now()
 	if p.engine, err = probe.New(probe.Config{Clock: p.clock, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
@@ -117,8 +118,29 @@ func (p *Peer) Asked() []owamp.SessionSpec {
 	return append([]owamp.SessionSpec(nil), p.asked...)
 }
 
-// Received returns the path of the session's file.
-func (p *Peer) Received(sid owamp.SID) string { return filepath.Join(p.dir, sid.String()+".owp") }
+// Received waits until a session that the peer receives has ended, and returns
+// the path of its file.
+func (p *Peer) Received(sid owamp.SID) string {
+	p.t.Helper()
+	p.mu.Lock()
+	ended, ok := p.received[sid]
+	p.mu.Unlock()
+	if !ok {
+		p.t.Fatalf("the peer has no session %v", sid)
+	}
+	<-ended
+	return p.path(sid)
+}
+
+func (p *Peer) path(sid owamp.SID) string { return filepath.Join(p.dir, sid.String()+".owp") }
+
+// Keep lets clients fetch the session in the .owp file octets.
+func (p *Peer) Keep(sid owamp.SID, octets []byte) {
+	p.t.Helper()
+	if err := os.WriteFile(p.path(sid), octets, 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
 
 func (p *Peer) serve(ctx context.Context, conn net.Conn) {
 	h := &handler{Peer: p, conn: conn}
@@ -147,6 +169,7 @@ type test struct {
 	file      *os.File
 	sending   ports.Sending
 	sent      chan struct{}
+	ended     chan struct{}
 }
 
 func (h *handler) Request(_ context.Context, spec *owamp.SessionSpec) owamp.Accepted {
@@ -179,7 +202,7 @@ func (h *handler) prepare(spec owamp.SessionSpec) (*test, error) {
 	}
 	h.ports = append(h.ports, port)
 	*local = port.Addr()
-	t := &test{spec: spec, port: port, sent: make(chan struct{})}
+	t := &test{spec: spec, port: port, sent: make(chan struct{}), ended: make(chan struct{})}
 	if spec.ConfSender {
 		return t, nil
 	}
@@ -190,7 +213,7 @@ func (h *handler) receive(t *test) (err error) {
 	if t.spec.SID, err = owamp.NewSID(t.spec.Receiver.Addr(), h.clock.Now(), rand.Reader); err != nil {
 		return err
 	}
-	if t.file, err = os.Create(h.Received(t.spec.SID)); err != nil {
+	if t.file, err = os.Create(h.path(t.spec.SID)); err != nil {
 		return err
 	}
 	t.rec, err = recorder.New(recorder.Config{
@@ -206,6 +229,9 @@ func (h *handler) receive(t *test) (err error) {
 	if err != nil {
 		return err
 	}
+	h.mu.Lock()
+	h.received[t.spec.SID] = t.ended
+	h.mu.Unlock()
 	t.receiving, err = t.port.Receive(probe.ReceiveSpec{
 		Remote: t.spec.Sender,
 		Opener: opener,
@@ -319,6 +345,7 @@ func (h *handler) close() {
 		if t.file != nil {
 			t.file.Close()
 		}
+		close(t.ended)
 	}
 	h.tests, h.ports = nil, nil
 }
@@ -329,7 +356,7 @@ func (h *handler) Fetch(_ context.Context, sid owamp.SID, begin, end uint32) con
 	if a.Accept != owamp.AcceptOK {
 		return a
 	}
-	r, err := owp.Open(h.Received(sid))
+	r, err := owp.Open(h.path(sid))
 	if err != nil || begin != 0 || end != math.MaxUint32 {
 		a.Accept = owamp.AcceptReject
 		return a
