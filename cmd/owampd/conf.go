@@ -2,46 +2,62 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"owl/internal/cli"
 )
 
-// maxLine bounds a line of a conf file, its continuations included.
+// maxLine bounds a line of a conf file, its continuations included, in octets.
 const maxLine = 64 << 10
 
 // readConf reads owamp-server.conf into o. Keys are written "key value", in any
 // case; "#" begins a comment, and a backslash at the end of a line continues
-// it.
+// it. Errors begin with the name and the line.
 func readConf(name string, r io.Reader, o *options) error {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, maxLine)
-	var line string
-	for n := 1; sc.Scan(); n++ {
-		line += sc.Text()
-		if rest, more := strings.CutSuffix(line, `\`); more && len(line) < maxLine {
-			line = rest + " "
+	var line strings.Builder
+	first, n := 1, 0 // the line that line begins in, and the last one read
+	at := func(err error) error { return fmt.Errorf("%s:%d: %w", name, first, err) }
+	for sc.Scan() {
+		n++
+		text, _, comment := strings.Cut(sc.Text(), "#")
+		more := false
+		if !comment { // one does not go on in the next line
+			text, more = strings.CutSuffix(text, `\`)
+		}
+		if line.Len()+len(text) > maxLine {
+			return at(errTooLong)
+		}
+		line.WriteString(text)
+		if more {
+			line.WriteByte(' ')
 			continue
 		}
-		if err := confLine(line, o); err != nil {
-			return fmt.Errorf("%s:%d: %w", name, n, err)
+		if err := confLine(line.String(), o); err != nil {
+			return at(err)
 		}
-		line = ""
+		line.Reset()
+		first = n + 1
 	}
-	if err := sc.Err(); err != nil {
+	switch err := sc.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return at(errTooLong)
+	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
-	}
-	if line != "" {
-		return fmt.Errorf("%s: the last line ends in a backslash", name)
+	case first <= n:
+		return at(errors.New("the last line ends with a backslash: want another one after it"))
 	}
 	return nil
 }
 
+var errTooLong = fmt.Errorf("want lines of at most %d octets", maxLine)
+
+// confLine takes over a line without its comment.
 func confLine(line string, o *options) error {
-	line, _, _ = strings.Cut(line, "#")
 	words := strings.Fields(line)
 	switch len(words) {
 	case 0:
@@ -74,31 +90,24 @@ var flags = map[string]bool{"verbose": true, "rootfolly": true, "loglocation": t
 
 // confKeys take the value of a key over.
 var confKeys = map[string]func(*options, string) error{
-	"authmode":       (*options).setModes,
-	"srcnode":        func(o *options, v string) error { o.listen = v; return nil },
-	"testports":      (*options).setPorts,
-	"datadir":        func(o *options, v string) error { o.dataDir = v; return nil },
-	"vardir":         func(o *options, v string) error { o.varDir = v; return nil },
-	"enddelay":       (*options).setEndDelay,
-	"verbose":        func(o *options, _ string) error { o.verbose++; return nil },
-	"facility":       (*options).setFacility,
-	"loglevel":       func(o *options, v string) (err error) { o.level, err = cli.ParseLevel(v); return err },
-	"loglocation":    func(o *options, _ string) error { o.location = true; return nil },
-	"user":           func(o *options, v string) error { o.user = v; return nil },
-	"group":          func(o *options, v string) error { o.group = v; return nil },
-	"rootfolly":      func(o *options, _ string) error { o.rootFolly = true; return nil },
-	"controltimeout": (*options).setControlTimeout,
-	"maxcontrolsessions": func(o *options, v string) error {
-		n, err := strconv.ParseUint(v, 10, 31)
-		if err != nil {
-			return fmt.Errorf("%q: want a number, 0 for no limit", v)
-		}
-		o.maxConnections = int(n)
-		return nil
-	},
-	"dieby":        without("dieby", "owampd ends at once"),
-	"diskfudge":    without("diskfudge", "there are no disk limits"),
-	"pbkdf2_count": without("pbkdf2_count", "open mode has no pass-phrases"),
+	"authmode":           (*options).setModes,
+	"srcnode":            func(o *options, v string) error { o.listen = v; return nil },
+	"testports":          (*options).setPorts,
+	"datadir":            func(o *options, v string) error { o.dataDir = v; return nil },
+	"vardir":             func(o *options, v string) error { o.varDir = v; return nil },
+	"enddelay":           (*options).setEndDelay,
+	"verbose":            func(o *options, _ string) error { o.verbose++; return nil },
+	"facility":           (*options).setFacility,
+	"loglevel":           (*options).setLevel,
+	"loglocation":        func(o *options, _ string) error { o.location = true; return nil },
+	"user":               func(o *options, v string) error { o.user = v; return nil },
+	"group":              func(o *options, v string) error { o.group = v; return nil },
+	"rootfolly":          func(o *options, _ string) error { o.rootFolly = true; return nil },
+	"controltimeout":     (*options).setControlTimeout,
+	"maxcontrolsessions": (*options).setMaxConnections,
+	"dieby":              without("dieby", "owampd ends at once"),
+	"diskfudge":          without("diskfudge", "there are no disk limits"),
+	"pbkdf2_count":       without("pbkdf2_count", "open mode has no pass-phrases"),
 }
 
 // without takes a key for the sake of old files that has no effect, which is

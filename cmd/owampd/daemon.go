@@ -3,20 +3,13 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
 
 	"owl/internal/cli"
@@ -44,10 +37,13 @@ type daemon struct {
 	pid      *os.File // locked
 }
 
-// start prepares the daemon of the options: afterwards it listens.
+// start prepares the daemon of the options: afterwards it listens. What needs
+// privileges, as the files that a service manager looks for may, comes first;
+// then they are dropped.
 func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (_ *daemon, err error) {
-	if os.Geteuid() == 0 && o.user == "" && !o.rootFolly {
-		return nil, errors.New("Running owampd as root is folly! Give -U user, or -f if you insist") //nolint:staticcheck // the C suite's words
+	id, err := o.identify()
+	if err != nil {
+		return nil, err
 	}
 	shift, err := cli.TimeShift(getenv)
 	if err != nil {
@@ -59,42 +55,45 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 			d.close()
 		}
 	}()
-	if d.listener, err = listen(ctx, o.listen); err != nil {
-		return nil, err
-	}
-	if err := dropPrivileges(o.user, o.group); err != nil {
-		return nil, err
-	}
 	if d.pid, err = lockPID(o.varDir); err != nil {
 		return nil, err
 	}
-	cli.WarnClock(d.clock.State().Synchronized, log)
-	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log}); err != nil {
-		return nil, err
-	}
-	store, err := server.OpenStore(o.dataDir)
-	if err != nil {
+	if d.listener, err = listen(ctx, o.listen); err != nil {
 		return nil, err
 	}
 	cfg := server.Config{
 		Modes:          owamp.ModeOpen,
 		Clock:          d.clock,
-		Prober:         ports.Engine(d.engine),
 		Ports:          o.ports,
 		Random:         rand.Reader,
 		Log:            log,
-		Store:          store,
 		EndDelay:       o.endDelay,
 		IdleTimeout:    o.controlTimeout,
 		MaxConnections: o.maxConnections,
+		Started:        d.clock.Now(),
 	}
 	if o.metrics != "" {
 		if cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
 			return nil, err
 		}
 	}
+	if err := d.tell(o.varDir, cfg.Started); err != nil {
+		return nil, err
+	}
+	if err := id.become(); err != nil {
+		return nil, err
+	}
+
+	if cfg.Store, err = server.OpenStore(o.dataDir); err != nil {
+		return nil, err
+	}
+	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log}); err != nil {
+		return nil, err
+	}
+	cfg.Prober = ports.Engine(d.engine)
 	d.server = server.New(cfg)
-	return d, writeInfo(o.varDir, d.server.Started())
+	cli.WarnClock(d.clock.State().Synchronized, log)
+	return d, nil
 }
 
 // listen opens the control port. A wildcard address serves IPv6 and IPv4.
@@ -113,57 +112,7 @@ func listen(ctx context.Context, node string) (net.Listener, error) {
 	return ln, nil
 }
 
-// dropPrivileges goes on as another user and group, if they are given: names,
-// or numbers behind a minus sign.
-func dropPrivileges(userName, groupName string) error {
-	if userName == "" && groupName == "" {
-		return nil
-	}
-	uid, gid := os.Getuid(), os.Getgid()
-	var groups []int
-	if id, ok := strings.CutPrefix(userName, "-"); ok {
-		n, err := strconv.ParseUint(id, 10, 31)
-		if err != nil {
-			return fmt.Errorf("user %q: want a name or -uid", userName)
-		}
-		uid = int(n)
-	} else if userName != "" {
-		u, err := user.Lookup(userName)
-		if err != nil {
-			return fmt.Errorf("user %q: no such user", userName)
-		}
-		uid, _ = strconv.Atoi(u.Uid)
-		gid, _ = strconv.Atoi(u.Gid)
-	}
-	if id, ok := strings.CutPrefix(groupName, "-"); ok {
-		n, err := strconv.ParseUint(id, 10, 31)
-		if err != nil {
-			return fmt.Errorf("group %q: want a name or -gid", groupName)
-		}
-		gid = int(n)
-	} else if groupName != "" {
-		g, err := user.LookupGroup(groupName)
-		if err != nil {
-			return fmt.Errorf("group %q: no such group", groupName)
-		}
-		gid, _ = strconv.Atoi(g.Gid)
-	}
-	if os.Geteuid() == 0 {
-		if err := syscall.Setgroups(append(groups, gid)); err != nil {
-			return fmt.Errorf("leaving the groups of root: %w", err)
-		}
-	}
-	if err := syscall.Setgid(gid); err != nil {
-		return fmt.Errorf("becoming group %d: %w", gid, err)
-	}
-	if err := syscall.Setuid(uid); err != nil {
-		return fmt.Errorf("becoming user %d: %w", uid, err)
-	}
-	return nil
-}
-
-// lockPID writes the process's number into the pid file and keeps it locked,
-// so that there is one owampd for a directory.
+// lockPID locks the pid file, so that there is one owampd for a directory.
 func lockPID(dir string) (*os.File, error) {
 	name := filepath.Join(dir, pidName)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
@@ -174,19 +123,19 @@ func lockPID(dir string) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("Unable to lock file %s: %w", name, err) //nolint:staticcheck // the C suite's words
 	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
 	return f, nil
 }
 
-// writeInfo tells other programs when this owampd began, as Server-Start does.
-func writeInfo(dir string, started owamp.Timestamp) error {
+// tell tells other programs which process this is and when it began, as
+// Server-Start does.
+func (d *daemon) tell(dir string, started owamp.Timestamp) error {
+	err := d.pid.Truncate(0)
+	if err == nil {
+		_, err = d.pid.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	}
+	if err != nil {
+		return err
+	}
 	name := filepath.Join(dir, infoName)
 	text := fmt.Appendf(nil, "START=%020d\nPID=%d\n", uint64(started), os.Getpid())
 	if err := os.WriteFile(name+".i", text, 0o644); err != nil {
@@ -198,9 +147,7 @@ func writeInfo(dir string, started owamp.Timestamp) error {
 // serveMetrics serves metrics at addr and returns what the server shall tell
 // of its peers.
 func serveMetrics(ctx context.Context, addr string, log *slog.Logger) (func(server.Peer, func() sessions.Snapshot) server.Watcher, error) {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	c, err := metrics.New(reg, metrics.Version(cli.Version))
+	reg, c, err := metrics.NewRegistry(cli.Version)
 	if err != nil {
 		return nil, err
 	}

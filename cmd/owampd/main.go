@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,10 +22,7 @@ func main() {
 func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		fmt.Fprintf(stderr, "owampd: %v\n", err)
-		if _, ok := errors.AsType[usageError](err); ok {
-			io.WriteString(stderr, usage)
-		}
+		cli.Refuse(stderr, "owampd", err, usage)
 		return 1
 	}
 	switch {

@@ -30,7 +30,8 @@ const usage = `usage: owampd [arguments]
    -R vardir     directory of owamp-server.pid and owamp-server.info (default: the current one)
    -S node:port  listen there (default: all addresses, port 861)
    -U user       run as this user: a name or -uid
-   -v            more in each message
+   -v            messages of level debug, too, unless loglevel says otherwise;
+                 twice: and where in the code they come from
    -Z            stay in the foreground
    --metrics ADDR  show live metrics to Prometheus at http://ADDR/metrics
    -h            print this message
@@ -59,6 +60,7 @@ type options struct {
 	maxConnections int           // 0: the default
 	facility       cli.Facility
 	level          slog.Level
+	levelGiven     bool
 	location       bool
 	verbose        int
 	user, group    string
@@ -68,9 +70,6 @@ type options struct {
 	help, version  bool
 	remarks        []string // to be said once at the start
 }
-
-// A usageError is answered with the usage text.
-type usageError struct{ error }
 
 const letters = "a:c:d:e:fG:hP:R:S:U:vwZ"
 
@@ -92,10 +91,10 @@ func parse(args []string) (*options, error) {
 	}
 	opts, rest, err := getopt.Parse(args, letters, long)
 	if err != nil {
-		return o, usageError{err}
+		return o, &cli.UsageError{Err: err}
 	}
 	if len(rest) > 0 {
-		return o, usageError{fmt.Errorf("%q: want no argument", rest[0])}
+		return o, &cli.UsageError{Err: fmt.Errorf("%q: want no argument", rest[0])}
 	}
 	confGiven := false
 	for _, opt := range opts {
@@ -118,6 +117,9 @@ func parse(args []string) (*options, error) {
 		if err := o.set(opt.Name, opt.Value); err != nil {
 			return o, fmt.Errorf("-%s: %w", opt.Name, err)
 		}
+	}
+	if o.verbose > 0 && !o.levelGiven {
+		o.level = slog.LevelDebug
 	}
 	return o, o.validate()
 }
@@ -180,6 +182,21 @@ func (o *options) setPorts(s string) (err error) {
 func (o *options) setFacility(s string) (err error) {
 	o.facility, err = cli.ParseFacility(s)
 	return err
+}
+
+func (o *options) setLevel(s string) (err error) {
+	o.level, err = cli.ParseLevel(s)
+	o.levelGiven = true
+	return err
+}
+
+func (o *options) setMaxConnections(s string) error {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return fmt.Errorf("%q: want a number, 0 for no limit but owampd's own", s)
+	}
+	o.maxConnections = int(n)
+	return nil
 }
 
 func (o *options) setEndDelay(s string) error {

@@ -23,7 +23,8 @@ func main() {
 func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		return refuse(args[0], o, err, stderr)
+		cli.Refuse(stderr, "powstream", err, usage)
+		return 1
 	}
 	switch {
 	case o.help:
@@ -34,33 +35,24 @@ func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func
 		return 0
 	}
 	log := o.logger(args[0], stderr)
-	m, err := prepare(ctx, o, log, getenv, stdout)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	m, err := prepare(ctx, o, log, getenv, o.written(stdout, end))
 	if err != nil {
 		log.Error(err.Error())
 		return 1
 	}
 	defer m.close()
 	if o.check {
-		fmt.Fprintln(stdout, "powstream: the arguments are right")
+		fmt.Fprintf(stdout, "powstream: the arguments are right, and %s takes files\n", o.dir)
 		return 0
 	}
 	m.run(ctx, hangup)
-	if _, ok := errors.AsType[*cli.SignalError](context.Cause(ctx)); ok {
+	cause := context.Cause(ctx)
+	if _, ok := errors.AsType[*cli.SignalError](cause); ok {
 		log.Info("SIGTERM/SIGINT Caught: Exiting.")
+		return 0
 	}
-	return 0
-}
-
-// refuse says in one line, and with the usage text where that helps, what is
-// wrong with the arguments.
-func refuse(program string, o *options, err error, stderr io.Writer) int {
-	if logged, ok := errors.AsType[loggedError](err); ok {
-		o.logger(program, stderr).Error(logged.Error())
-	} else {
-		fmt.Fprintf(stderr, "powstream: %v\n", err)
-	}
-	if _, ok := errors.AsType[usageError](err); ok {
-		io.WriteString(stderr, usage)
-	}
+	log.Error(cause.Error())
 	return 1
 }

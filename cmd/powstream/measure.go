@@ -8,15 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"owl/internal/cli"
 	"owl/internal/hostname"
 	"owl/owamp"
+	"owl/owamp/stats"
 	"owl/probe"
 	"owl/probe/clock"
 	"owl/sessions"
@@ -35,17 +34,18 @@ func (o *options) logger(program string, stderr io.Writer) *slog.Logger {
 
 // A measurement is a stream with all that it needs.
 type measurement struct {
-	stream  *sessions.Stream
-	dir     *sessions.Directory
+	log     *slog.Logger
 	clock   *clock.Clock
+	dir     *sessions.Directory
 	engine  *probe.Engine
-	metrics *metrics.Stream
+	stream  *sessions.Stream
+	metrics *metrics.Stream // nil: nobody wants them
 }
 
 // prepare makes the stream of the options. What can be wrong with them is
-// found here, before anything is sent.
-func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string, stdout io.Writer) (_ *measurement, err error) {
-	dialer, err := o.dialer()
+// found here, before anything is sent; a mere check leaves nothing behind.
+func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string, written func(path string)) (_ *measurement, err error) {
+	dialer, err := o.conn.Dialer(net.DefaultResolver, o.test, o.server)
 	if err != nil {
 		return nil, err
 	}
@@ -53,39 +53,63 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	if err != nil {
 		return nil, err
 	}
-	m := &measurement{}
+	m := &measurement{log: log, clock: clock.New(clock.Config{Shift: shift})}
 	defer func() {
 		if err != nil {
 			m.close()
 		}
 	}()
+	cfg := o.stream()
+	cfg.Clock = m.clock
+	cfg.Random = rand.Reader
+	cfg.Log = log
+	names := hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1")
+	cfg.Dial = func(ctx context.Context) (sessions.Path, error) {
+		c, err := dialer.Dial(ctx)
+		if err != nil {
+			return sessions.Path{}, fmt.Errorf("OWPControlOpen(%s): %w", o.serverName(), err)
+		}
+		names.Prefetch(c.Peer, c.Local)
+		return sessions.Path{Conn: c.Conn, Local: c.Local, Peer: c.Peer}, nil
+	}
+	// A summary written at the end does not wait for DNS.
+	cfg.Names = func(sender, receiver netip.Addr) stats.Names { return names.NamesContext(ctx, sender, receiver) }
+	cfg.Written = written
+	cfg.Seen = func(recs []owamp.Record) {
+		if m.metrics != nil {
+			m.metrics.Observe(recs)
+		}
+	}
+	if o.check {
+		if m.stream, err = sessions.NewStream(cfg); err != nil {
+			return nil, err
+		}
+		return m, takesFiles(o.dir)
+	}
+
 	if m.dir, err = lock(o.dir, log); err != nil {
 		return nil, err
 	}
-	m.clock = clock.New(clock.Config{Shift: shift})
-	cli.WarnClock(m.clock.State().Synchronized, log)
 	if m.engine, err = probe.New(probe.Config{Clock: m.clock, Log: log}); err != nil {
 		return nil, err
 	}
-	names := hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1")
-	if spec := float64(o.packets) * o.interval; uint32(spec) < uint32(o.timeout)+1 {
-		log.Debug(fmt.Sprintf("sessions of %g s with a time-out of %g s: several will overlap", spec, o.timeout))
+	cfg.Directory = m.dir
+	cfg.Prober = ports.Engine(m.engine)
+	if m.stream, err = sessions.NewStream(cfg); err != nil {
+		return nil, err
 	}
-	m.stream, err = sessions.NewStream(sessions.StreamConfig{
-		Dial: func(ctx context.Context) (sessions.Path, error) {
-			c, err := dialer.Dial(ctx)
-			if err != nil {
-				return sessions.Path{}, fmt.Errorf("OWPControlOpen(%s): %w", o.serverName(), err)
-			}
-			return sessions.Path{Conn: c.Conn, Local: c.Local, Peer: c.Peer}, nil
-		},
+	if o.metrics != "" {
+		err = m.serveMetrics(ctx, o.metrics, metrics.Labels{Source: dialer.Test, Direction: metrics.To, Stream: o.test})
+	}
+	return m, err
+}
+
+// stream returns what the options say of the stream.
+func (o *options) stream() sessions.StreamConfig {
+	return sessions.StreamConfig{
 		Modes:       owamp.ModeOpen,
-		Clock:       m.clock,
-		Prober:      ports.Engine(m.engine),
 		Ports:       o.ports,
-		Device:      o.device,
-		Random:      rand.Reader,
-		Log:         log,
+		Device:      o.conn.Device,
 		Packets:     o.packets,
 		Slots:       []owamp.Slot{{Type: owamp.SlotExponential, Parameter: owamp.IntervalSeconds(o.interval)}},
 		Timeout:     owamp.IntervalSeconds(o.timeout),
@@ -95,24 +119,9 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 		Delay:       o.delay,
 		EndDelay:    o.endDelay,
 		RetryCap:    o.retry,
-		Directory:   m.dir,
 		BucketWidth: o.bucket,
 		UnixTimes:   o.unix,
-		Names:       names.Names,
-		Written:     o.written(stdout, log),
-		Seen: func(recs []owamp.Record) {
-			if m.metrics != nil {
-				m.metrics.Observe(recs)
-			}
-		},
-	})
-	if err != nil {
-		return nil, err
 	}
-	if o.metrics != "" && !o.check {
-		err = m.serveMetrics(ctx, o, log)
-	}
-	return m, err
 }
 
 // serverName returns the control server as the command line has it.
@@ -121,31 +130,6 @@ func (o *options) serverName() string {
 		return o.server
 	}
 	return o.test
-}
-
-func (o *options) dialer() (*cli.Dialer, error) {
-	test, port, err := cli.ParseHostPort(o.test, cli.DefaultPort)
-	if err != nil {
-		return nil, err
-	}
-	d := &cli.Dialer{
-		Resolver: net.DefaultResolver,
-		Server:   test,
-		Port:     port,
-		Test:     test,
-		Family:   o.family,
-		Source:   o.source,
-		Device:   o.device,
-	}
-	if o.server != "" {
-		if d.Server, d.Port, err = cli.ParseHostPort(o.server, cli.DefaultPort); err != nil {
-			return nil, err
-		}
-	}
-	if d.Server == "" || d.Test == "" {
-		return nil, fmt.Errorf("address %q: want a host", o.serverName())
-	}
-	return d, nil
 }
 
 // lock opens the directory of the files and tidies up after a process that was
@@ -165,59 +149,63 @@ func lock(path string, log *slog.Logger) (*sessions.Directory, error) {
 	return d, nil
 }
 
+// takesFiles checks that files can be written to a directory, which may be
+// another process's.
+func takesFiles(dir string) error {
+	f, err := os.CreateTemp(dir, ".owl-check-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // written returns what prints the names of files: each in a write of its own,
-// when the file is whole.
-func (o *options) written(stdout io.Writer, log *slog.Logger) func(string) {
+// when the file is whole. Without a reader there is nobody to measure for: the
+// reference dies of SIGPIPE then, and Owl ends with what there is written.
+func (o *options) written(stdout io.Writer, end context.CancelCauseFunc) func(path string) {
 	if !o.print {
 		return nil
 	}
-	failed := false
 	return func(path string) {
-		if _, err := io.WriteString(stdout, path+"\n"); err != nil && !failed {
-			failed = true
-			log.Error(fmt.Sprintf("printing the name of a file: %v", err))
+		if _, err := io.WriteString(stdout, path+"\n"); err != nil {
+			end(fmt.Errorf("ending, for the names of files (-p) cannot be printed: %w", err))
 		}
 	}
 }
 
-func (m *measurement) serveMetrics(ctx context.Context, o *options, log *slog.Logger) error {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	c, err := metrics.New(reg, metrics.Version(cli.Version))
+// serveMetrics serves the stream's metrics at addr; l lacks this host's name.
+func (m *measurement) serveMetrics(ctx context.Context, addr string, l metrics.Labels) error {
+	reg, c, err := metrics.NewRegistry(cli.Version)
 	if err != nil {
 		return err
 	}
-	local, err := os.Hostname()
-	if err != nil {
-		local = "localhost"
+	if l.Destination, err = os.Hostname(); err != nil {
+		l.Destination = "localhost"
 	}
-	m.metrics = c.Stream(metrics.Labels{
-		Source:      o.test,
-		Destination: local,
-		Direction:   metrics.To,
-		Stream:      o.test,
-	}, m.stream.Snapshot)
-	url, err := cli.ServeMetrics(ctx, o.metrics, metrics.Handler(reg))
+	m.metrics = c.Stream(l, m.stream.Snapshot)
+	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
 	if err != nil {
 		return err
 	}
-	log.Info("metrics are at " + url)
+	m.log.Info("metrics are at " + url)
 	return nil
 }
 
 // run measures until ctx is done.
 func (m *measurement) run(ctx context.Context, hangup <-chan struct{}) {
+	cli.WarnClock(m.clock.State().Synchronized, m.log)
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { m.clock.Run(ctx) })
 	done := make(chan struct{})
-	go func() {
+	work.Go(func() {
 		defer close(done)
 		m.stream.Run(ctx)
-	}()
+	})
 	for {
 		select {
 		case <-hangup:
+			m.log.Info("SIGHUP: Re-opening connections.")
 			m.stream.Restart()
 		case <-done:
 			return

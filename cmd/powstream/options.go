@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"strconv"
 	"time"
 
@@ -49,9 +48,10 @@ const usage = `usage: powstream [arguments] testaddr [servaddr]
    -p             print the names of files as they are completed
    -R             print no messages to stderr, only to syslog
    -U             add UNIX_START_TIME and UNIX_END_TIME to summaries
-   -v             more in each message; twice: where in the code, too
+   -v             messages of level debug, too, unless -g says otherwise; twice:
+                  and where in the code they come from
    --metrics ADDR show live metrics to Prometheus at http://ADDR/metrics
-   --check        check the arguments, and do not measure
+   --check        check the arguments and the directory, and do not measure
    -h             print this message
    --version      print the version
 
@@ -61,14 +61,9 @@ session without holes, and writes START_END.owp and START_END.sum for each.
 
 // options are a command line.
 type options struct {
+	conn         cli.ClientOptions
 	test, server string // as given; server empty: the same as test
-	family       cli.Family
-	modes        owamp.Mode
-	user         string
-	keyFile      string
-	source       string
-	device       string
-	retry        time.Duration // 0: not given
+	retry        time.Duration
 	packets      uint32
 	dscp         uint8
 	endDelay     time.Duration
@@ -82,7 +77,7 @@ type options struct {
 	dir          string
 	facility     cli.Facility
 	level        slog.Level
-	part         uint32
+	part         uint32 // 0: none
 	print        bool
 	quiet        bool
 	unix         bool
@@ -93,14 +88,7 @@ type options struct {
 	version      bool
 }
 
-// A usageError is answered with the usage text.
-type usageError struct{ error }
-
-// A loggedError is told by the logger, as the reference does from the moment
-// on that its options are read.
-type loggedError struct{ error }
-
-const letters = "46A:k:S:B:u:I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
+const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 
 var long = []getopt.Long{
 	{Name: "metrics", Arg: true},
@@ -109,9 +97,22 @@ var long = []getopt.Long{
 	{Name: "version"},
 }
 
+const (
+	// maxPadding fills the greatest UDP packet over IPv4.
+	maxPadding = 65507 - 14
+	// maxSession bounds a session: times more than 68 years apart cannot be
+	// told from each other in which is first.
+	maxSession = 30 * 365 * 24 * time.Hour
+	// maxSeconds bounds each option that is a time.
+	maxSeconds = float64(maxSession / time.Second)
+	// minRetry is the longest wait for a peer where none was asked for (-I 0).
+	minRetry = 500 * time.Millisecond
+)
+
 // parse reads a command line.
 func parse(args []string) (*options, error) {
 	o := &options{
+		retry:    time.Minute,
 		packets:  300,
 		interval: 0.1,
 		timeout:  10,
@@ -122,97 +123,79 @@ func parse(args []string) (*options, error) {
 	}
 	opts, rest, err := getopt.Parse(args, letters, long)
 	if err != nil {
-		return o, usageError{err}
+		return nil, &cli.UsageError{Err: err}
 	}
-	given := make(map[string]bool)
+	levelGiven := false
 	for _, opt := range opts {
-		given[opt.Name] = true
 		if err := o.set(opt.Name, opt.Value); err != nil {
-			return o, err
+			return nil, err
 		}
+		levelGiven = levelGiven || opt.Name == "g"
+	}
+	if o.verbose > 0 && !levelGiven {
+		o.level = slog.LevelDebug
 	}
 	if o.help || o.version {
 		return o, nil
 	}
 	if len(rest) < 1 || len(rest) > 2 {
-		return o, usageError{errors.New("want a testaddr, and after it at most a servaddr")}
+		return nil, &cli.UsageError{Err: errors.New("want a testaddr, and after it at most a servaddr")}
 	}
 	o.test = rest[0]
 	if len(rest) == 2 {
 		o.server = rest[1]
 	}
-	return o, o.validate(given)
+	return o, o.validate()
 }
 
 // set takes one option over.
 func (o *options) set(name, value string) (err error) {
+	if ok, err := o.conn.Set(name, value); ok || err != nil {
+		return err
+	}
 	switch name {
-	case "4", "6":
-		// Both together are told of when the rest is known to be right.
-		o.family = cli.Family(name[0] - '0')
-	case "A":
-		if o.modes, err = owamp.ParseMode(value); err != nil {
-			return loggedError{usageError{fmt.Errorf("Invalid -authmode %s", value)}} //nolint:staticcheck // the C suite's words
-		}
-	case "k":
-		o.keyFile = value
-	case "S":
-		o.source = value
-	case "B":
-		o.device = value
-	case "u":
-		o.user = value
 	case "I":
-		n, err := count("(-I) ", value)
-		if err != nil {
-			return err
-		}
-		o.retry = time.Duration(n) * time.Second
+		o.retry, err = whole(name, value)
 	case "c":
-		o.packets, err = count("", value)
+		o.packets, err = count(name, value)
+		if o.packets == 0 {
+			err = wantInteger(name, value)
+		}
 	case "D":
 		if o.dscp, err = owamp.ParseDSCP(value); err != nil {
-			return usageError{err}
+			err = fmt.Errorf("option -D: %w", err)
 		}
 	case "E":
-		s, err := positive("(-E) ", value)
-		if err != nil {
-			return err
-		}
+		var s float64
+		s, err = seconds(name, value)
 		o.endDelay = owamp.IntervalSeconds(s).Duration()
 	case "i":
-		o.interval, err = positive("", value)
+		o.interval, err = seconds(name, value)
 	case "L":
-		o.timeout, err = positive("(-L) ", value)
+		o.timeout, err = seconds(name, value)
 	case "s":
-		o.padding, err = whole("", value)
-		if o.padding > math.MaxUint16 {
-			return usageError{fmt.Errorf("Invalid (-s) value %s. At most %d octets of padding fit into a packet", value, math.MaxUint16)} //nolint:staticcheck // as its neighbours
+		o.padding, err = count(name, value)
+		if o.padding > maxPadding {
+			err = fmt.Errorf("option -s: padding of %d octets: want at most %d, for more does not fit into a packet", o.padding, maxPadding)
 		}
 	case "t":
 		o.send = true
 	case "z":
-		n, err := whole("(-z) ", value)
-		if err != nil {
-			return err
-		}
-		o.delay = time.Duration(n) * time.Second
+		o.delay, err = whole(name, value)
 	case "P":
-		if o.ports, err = portRange(value); err != nil {
-			return loggedError{err}
-		}
+		o.ports, err = portRange(value)
 	case "b":
-		o.bucket, err = positive("(-b) ", value)
+		o.bucket, err = seconds(name, value)
 	case "d":
 		o.dir = value
 	case "e":
 		if o.facility, err = cli.ParseFacility(value); err != nil {
-			return fmt.Errorf("Invalid -e: %w", err) //nolint:staticcheck // the C suite's words
+			err = fmt.Errorf("Invalid -e: %w", err) //nolint:staticcheck // the C suite's words
 		}
 	case "g":
 		o.level, err = cli.ParseLevel(value)
 	case "N":
-		o.part, err = count("(-N) ", value)
+		o.part, err = count(name, value)
 	case "p":
 		o.print = true
 	case "R":
@@ -235,65 +218,63 @@ func (o *options) set(name, value string) (err error) {
 }
 
 // validate finds what is wrong with options that are each right.
-func (o *options) validate(given map[string]bool) error {
+func (o *options) validate() error {
+	length := float64(o.packets) * o.interval
 	switch {
-	case given["4"] && given["6"]:
-		return loggedError{errors.New("-4 and -6 flags cannot be set together")}
 	case o.part != 0 && o.packets%o.part != 0:
 		//nolint:staticcheck // the C suite's words
-		return loggedError{fmt.Errorf("Number of summary packets (-N %d) must be a divisor of the number of session packets (-c %d).", o.part, o.packets)}
+		return fmt.Errorf("Number of summary packets (-N %d) must be a divisor of the number of session packets (-c %d).", o.part, o.packets)
+	case length > maxSeconds:
+		return fmt.Errorf("-c %d packets each -i %g s: want sessions of at most 30 years", o.packets, o.interval)
 	case o.send:
-		return loggedError{errors.New("-t: sending to the peer is not to be had; without -t the peer sends to this host")}
-	case o.modes != 0 && o.modes&owamp.ModeOpen == 0:
-		return loggedError{fmt.Errorf("-A %v: only open mode (O) is to be had", o.modes)}
-	case o.user != "" || o.keyFile != "":
-		return loggedError{errors.New("-u and -k: only open mode is to be had, which has no users")}
+		return errors.New("-t: sending to the peer is not to be had; without -t the peer sends to this host")
 	}
 	// As the reference has it, nobody waits longer for a peer than a session.
-	session := time.Duration(float64(o.packets) * o.interval * float64(time.Second)).Truncate(time.Second)
-	if o.retry == 0 {
-		o.retry = time.Minute
-	}
-	if session > 0 {
+	if session := time.Duration(length) * time.Second; session > 0 {
 		o.retry = min(o.retry, session)
 	}
-	return nil
+	o.retry = max(o.retry, minRetry)
+	return o.conn.Validate()
 }
 
-// whole reads a number that is not negative.
-func whole(option, s string) (uint32, error) {
+// count reads a number that is not negative.
+func count(option, s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil {
-		return 0, usageError{fmt.Errorf("Invalid %svalue. Positive integer expected", option)} //nolint:staticcheck // the C suite's words
+		return 0, wantInteger(option, s)
 	}
 	return uint32(n), nil
 }
 
-// count reads a number greater than 0.
-func count(option, s string) (uint32, error) {
-	n, err := whole(option, s)
-	if err == nil && n == 0 {
-		_, err = whole(option, "")
-	}
-	return n, err
+// whole reads a whole number of seconds that is not negative.
+func whole(option, s string) (time.Duration, error) {
+	n, err := count(option, s)
+	return time.Duration(n) * time.Second, err
 }
 
-// positive reads a number of seconds greater than 0.
-func positive(option, s string) (float64, error) {
+func wantInteger(option, s string) error {
+	return fmt.Errorf("Invalid (-%s) value %q. Positive integer expected", option, s) //nolint:staticcheck // the C suite's words
+}
+
+// seconds reads a number of seconds greater than 0.
+func seconds(option, s string) (float64, error) {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f > 0) || math.IsInf(f, 0) {
-		return 0, usageError{fmt.Errorf("Invalid %svalue. Positive float expected", option)} //nolint:staticcheck // the C suite's words
+	if err != nil || !(f > 0) {
+		return 0, fmt.Errorf("Invalid (-%s) value %q. Positive float expected", option, s) //nolint:staticcheck // the C suite's words
+	}
+	if f > maxSeconds {
+		return 0, fmt.Errorf("option -%s: %s s: want at most 30 years", option, s)
 	}
 	return f, nil
 }
 
-// portRange reads a range of test ports. One port alone would do for Owl, but then
-// the same command would fail with the reference.
+// portRange reads a range of test ports. One port alone would do for Owl, but
+// then the same command would fail with the reference.
 func portRange(s string) (probe.PortRange, error) {
 	r, err := probe.ParsePortRange(s)
 	switch {
 	case err != nil:
-		return r, errors.New("Invalid test port range specified.") //nolint:staticcheck // the C suite's words
+		return r, fmt.Errorf("Invalid test port range specified. %w", err) //nolint:staticcheck // the C suite's words
 	case r.Low == r.High && r.Low != 0:
 		return r, errors.New("Invalid test port range specified: must contain at least 2 ports.") //nolint:staticcheck // the C suite's words
 	}

@@ -17,7 +17,8 @@ func (e *SignalError) Error() string { return fmt.Sprintf("caught %v", e.Signal)
 // Signals returns a context that SIGINT or SIGTERM ends, with a [SignalError]
 // as its cause, and a channel that says when SIGHUP has come; several of them
 // while nobody looks are one. SIGUSR1 and SIGUSR2 are ignored, as the C
-// programs do, because scripts may send them.
+// programs do, because scripts may send them, and SIGPIPE, so that nothing dies
+// because its log lost its reader.
 //
 // After the first SIGINT or SIGTERM the next one has its usual effect, so that
 // a program that hangs while it ends can still be ended by hand. Calling stop
@@ -29,7 +30,7 @@ func Signals(parent context.Context) (ctx context.Context, hangup <-chan struct{
 	again := make(chan struct{}, 1)
 	signal.Notify(end, os.Interrupt, syscall.SIGTERM)
 	signal.Notify(hup, syscall.SIGHUP)
-	signal.Ignore(syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Ignore(syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 
 	done := make(chan struct{})
 	go func() {
@@ -54,6 +55,6 @@ func Signals(parent context.Context) (ctx context.Context, hangup <-chan struct{
 		<-done
 		signal.Stop(end)
 		signal.Stop(hup)
-		signal.Reset(syscall.SIGUSR1, syscall.SIGUSR2)
+		signal.Reset(syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
 	}
 }

@@ -39,20 +39,43 @@ func NewCache(r Resolver, numeric bool) *Cache {
 	return &Cache{resolver: r, numeric: numeric, entries: make(map[netip.Addr]*entry)}
 }
 
+// Prefetch has the names of hosts looked up that will be asked for later.
+func (c *Cache) Prefetch(addrs ...netip.Addr) {
+	for _, a := range addrs {
+		c.find(a)
+	}
+}
+
 // Names returns the names of a session's sender and receiver, for which it
 // waits at most [Patience].
 func (c *Cache) Names(sender, receiver netip.Addr) stats.Names {
-	c.find(receiver) // so that both are looked up at once
-	return stats.Names{From: c.Name(sender), To: c.Name(receiver)}
+	return c.NamesContext(context.Background(), sender, receiver)
+}
+
+// NamesContext is [Cache.Names] for those who cannot wait once ctx is done: a
+// name that is not known then is [Unknown].
+func (c *Cache) NamesContext(ctx context.Context, sender, receiver netip.Addr) stats.Names {
+	c.Prefetch(receiver) // so that both are looked up at once
+	return stats.Names{From: c.name(ctx, sender), To: c.name(ctx, receiver)}
 }
 
 // Name returns the name of addr as [Name] does.
-func (c *Cache) Name(addr netip.Addr) string {
+func (c *Cache) Name(addr netip.Addr) string { return c.name(context.Background(), addr) }
+
+func (c *Cache) name(ctx context.Context, addr netip.Addr) string {
 	e := c.find(addr)
 	if e == nil {
 		return addr.Unmap().String()
 	}
-	<-e.known
+	select {
+	case <-e.known:
+	default:
+		select {
+		case <-e.known:
+		case <-ctx.Done():
+			return Unknown
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return e.name

@@ -49,6 +49,9 @@ type Config struct {
 	IdleTimeout time.Duration
 	// MaxConnections bounds the control connections; 0: 4096.
 	MaxConnections int
+	// Started is what clients are told as the server's start; 0: when New was
+	// called.
+	Started owamp.Timestamp
 	// Watch is told of each peer that tests are made with, in each direction,
 	// and returns who watches it. May be nil.
 	Watch func(p Peer, snapshot func() sessions.Snapshot) Watcher
@@ -71,7 +74,6 @@ type Watcher interface {
 type Server struct {
 	cfg   Config
 	log   *slog.Logger
-	start owamp.Timestamp
 	pool  *ports.Pool
 	peers *peers
 
@@ -90,17 +92,19 @@ func New(cfg Config) *Server {
 	if cfg.IdleTimeout == 0 {
 		cfg.IdleTimeout = 30 * time.Minute
 	}
+	if cfg.Started == 0 {
+		cfg.Started = cfg.Clock.Now()
+	}
 	return &Server{
 		cfg:   cfg,
 		log:   cfg.Log,
-		start: cfg.Clock.Now(),
 		pool:  ports.NewPool(cfg.Prober, cfg.Ports, ""),
 		peers: newPeers(cfg.Clock, cfg.Watch),
 	}
 }
 
-// Started returns when the server was made: what it tells clients as its start.
-func (s *Server) Started() owamp.Timestamp { return s.start }
+// Started returns what clients are told as the server's start.
+func (s *Server) Started() owamp.Timestamp { return s.cfg.Started }
 
 // Serve answers the connections that ln accepts until ctx is done; then it ends
 // all sessions, keeping what they recorded, and returns nil. Any other end is
@@ -173,7 +177,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 	c := &conversation{Server: s, log: log}
 	err := control.Serve(ctx, conn, control.ServerConfig{
 		Modes:       s.cfg.Modes,
-		Start:       s.start,
+		Start:       s.cfg.Started,
 		Rand:        s.cfg.Random,
 		Now:         s.cfg.Clock.Now,
 		IdleTimeout: s.cfg.IdleTimeout,

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// An identity is the user and group that owampd runs as.
+type identity struct {
+	uid, gid int
+	change   bool // it is another than now, or its groups are to be left
+}
+
+// identify looks up the user and the group of the options: names, or numbers
+// behind a minus sign. A user alone brings its own group. It refuses root.
+func (o *options) identify() (identity, error) {
+	id := identity{os.Geteuid(), os.Getegid(), o.user != "" || o.group != ""}
+	if o.user != "" {
+		u, err := lookup(o.user, user.Lookup, user.LookupId)
+		if err != nil {
+			return id, fmt.Errorf("Invalid user/-U option: %s: want the name of a user of this host, or - and its number", o.user) //nolint:staticcheck // the C suite's words
+		}
+		if id.uid, id.gid, err = numbers(u.Uid, u.Gid); err != nil {
+			return id, err
+		}
+	}
+	if o.group != "" {
+		g, err := lookup(o.group, user.LookupGroup, user.LookupGroupId)
+		if err != nil {
+			return id, fmt.Errorf("Invalid user/-G option: %s: want the name of a group of this host, or - and its number", o.group) //nolint:staticcheck // the C suite's words
+		}
+		if _, id.gid, err = numbers("0", g.Gid); err != nil {
+			return id, err
+		}
+	}
+	if id.uid == 0 && !o.rootFolly {
+		return id, errors.New("Running owampd as root is folly! Use the -U option! (or allow root with the -f option)") //nolint:staticcheck // the C suite's words
+	}
+	return id, nil
+}
+
+// lookup finds a name, or the number behind a minus sign.
+func lookup[T any](s string, byName, byID func(string) (T, error)) (T, error) {
+	found, err := byName(s)
+	if id, isNumber := strings.CutPrefix(s, "-"); err != nil && isNumber {
+		return byID(id)
+	}
+	return found, err
+}
+
+// numbers are those of a user and a group.
+func numbers(u, g string) (uid, gid int, err error) {
+	uid, err = strconv.Atoi(u)
+	if err == nil {
+		gid, err = strconv.Atoi(g)
+	}
+	return uid, gid, err
+}
+
+// become goes on as id, for good and in all threads.
+func (id identity) become() error {
+	if !id.change {
+		return nil
+	}
+	if os.Geteuid() == 0 {
+		if err := syscall.Setgroups([]int{id.gid}); err != nil {
+			return fmt.Errorf("leaving the groups of root: %w", err)
+		}
+	}
+	if err := syscall.Setgid(id.gid); err != nil {
+		return fmt.Errorf("Unable to setgid to %d: %w", id.gid, err) //nolint:staticcheck // the C suite's words
+	}
+	if err := syscall.Setuid(id.uid); err != nil {
+		return fmt.Errorf("Unable to setuid to %d: %w", id.uid, err) //nolint:staticcheck // the C suite's words
+	}
+	return nil
+}
