@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"owl/internal/cli"
 )
 
 // maxLine bounds a line of a conf file, its continuations included, in octets.
