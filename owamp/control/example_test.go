@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -60,4 +61,36 @@ func serveExample(ctx context.Context, conn net.Conn) {
 	h.reports = []owamp.SendReport{{SID: owamp.SID{192, 0, 2, 2}, NextSeq: 17}}
 	cfg := control.ServerConfig{Modes: owamp.ModeOpen, Peer: netip.MustParseAddr("192.0.2.2")}
 	serveOn(ctx, conn, cfg, h)
+}
+
+// Fetching what a server has received, as far as it has come.
+func ExampleClient_Fetch() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, server := net.Pipe() // as a rule net.Dialer.DialContext
+	k := randomKept(1, 1, 0, 2000)
+	serveOn(ctx, server, openMode(), newFetcher(k.answer))
+
+	c, err := control.Connect(ctx, conn, control.ClientConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	lost := 0
+	err = c.Fetch(ctx, k.head.Spec.SID, 0, math.MaxUint32, func(f *control.Fetched) (func([]owamp.Record) error, error) {
+		fmt.Printf("%d packets, %d records\n", f.Spec.Packets, f.Records)
+		return func(recs []owamp.Record) error {
+			for i := range recs {
+				if recs[i].Lost() {
+					lost++
+				}
+			}
+			return nil
+		}, nil
+	})
+	fmt.Println("lost:", lost, err)
+	// Output:
+	// 2000 packets, 2000 records
+	// lost: 1025 <nil>
 }

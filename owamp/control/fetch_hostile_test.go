@@ -296,7 +296,7 @@ func TestFetchServerCutOff(t *testing.T) {
 						t.Errorf("silence after %d octets: %v after %v, want a time-out after %v", n, err, time.Since(begin), want)
 					}
 				}
-				if len(h.asked) != len(h.done) || asked != (len(h.asked) == 1) || asked && h.done[0] != err {
+				if len(h.asked) != len(h.done) || asked != (len(h.asked) == 1) || asked && !errors.Is(h.done[0], err) {
 					t.Errorf("after %d octets: asked for %v, done with %v; want both: %v", n, h.asked, h.done, asked)
 				}
 			})

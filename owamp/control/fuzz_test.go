@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -132,7 +133,7 @@ func FuzzServeFetch(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := newFetcher(k.answer)
-		wantKnownError(t, control.Serve(t.Context(), scriptOf(append(setUp[:len(setUp):len(setUp)], b...)), openMode(), h))
+		wantKnownError(t, control.Serve(t.Context(), scriptOf(append(slices.Clip(setUp), b...)), openMode(), h))
 		if len(h.asked) != len(h.done) {
 			t.Errorf("asked for %d fetches, done with %d", len(h.asked), len(h.done))
 		}
@@ -152,7 +153,7 @@ func FuzzFetch(f *testing.F) {
 	f.Add(answer)
 	f.Add(append(owamp.FetchAck{Accept: owamp.AcceptReject}.Append(nil), answer...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := control.Connect(t.Context(), scriptOf(append(setUp[:len(setUp):len(setUp)], b...)), control.ClientConfig{})
+		c, err := control.Connect(t.Context(), scriptOf(append(slices.Clip(setUp), b...)), control.ClientConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}

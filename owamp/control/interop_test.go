@@ -23,11 +23,11 @@ func reference(t *testing.T, program string) string {
 	return filepath.Join(dir, program)
 }
 
-// startReference runs the reference's server and returns its address, once it
-// takes connections.
-func startReference(t *testing.T) string {
+// startReference runs the reference's server, which keeps its sessions in
+// dir/catalog, and returns its address, once it takes connections.
+func startReference(t *testing.T, dir string) string {
 	t.Helper()
-	program, dir := reference(t, "owampd"), t.TempDir()
+	program := reference(t, "owampd")
 	if err := os.WriteFile(filepath.Join(dir, "owamp-server.conf"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func startReference(t *testing.T) string {
 // in one cohort, stopped first by the client, and by the server. No test packet
 // is sent or read here.
 func TestInteropServer(t *testing.T) {
-	addr := startReference(t)
+	addr := startReference(t, t.TempDir())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, err := net.Dial("tcp", addr)
@@ -151,7 +151,7 @@ func TestInteropServer(t *testing.T) {
 
 // A cohort that the reference's server refuses in part, and one that it drops.
 func TestInteropServerRefusals(t *testing.T) {
-	addr := startReference(t)
+	addr := startReference(t, t.TempDir())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, err := net.Dial("tcp", addr)
