@@ -1,0 +1,237 @@
+package ports_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"owl/probe"
+	"owl/sessions/internal/memwire"
+	"owl/sessions/ports"
+)
+
+var (
+	here  = netip.MustParseAddr("192.0.2.1")
+	there = netip.MustParseAddr("192.0.2.2")
+)
+
+// unknown is the peer before its port is known.
+var unknown = netip.AddrPortFrom(there, 0)
+
+func newPool(low, high uint16) (*ports.Pool, *memwire.Network) {
+	n := new(memwire.Network)
+	return ports.NewPool(n, probe.PortRange{Low: low, High: high}, ""), n
+}
+
+// lease leases a port for a session with the port at of the peer, unless it is
+// 0.
+func lease(t *testing.T, p *ports.Pool, at uint16, not ...ports.Port) *ports.Lease {
+	t.Helper()
+	l, err := p.Lease(here, netip.AddrPortFrom(there, at), not...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Sessions share a port unless they have the same peer.
+func TestShare(t *testing.T) {
+	p, n := newPool(0, 0)
+	defer p.Close()
+	a, b := lease(t, p, 1000), lease(t, p, 1001)
+	if a.Port != b.Port || n.Ports() != 1 {
+		t.Errorf("two ports, %v and %v, for two peers", a.Port.Addr(), b.Port.Addr())
+	}
+	c := lease(t, p, 1000)
+	if c.Port == a.Port || n.Ports() != 2 {
+		t.Errorf("one port, %v, for one peer twice", c.Port.Addr())
+	}
+	if d := lease(t, p, 0); d.Port != a.Port || d.Remote() != unknown {
+		t.Errorf("port %v for a peer that is not known, %v", d.Port.Addr(), d.Remote())
+	}
+	if d := lease(t, p, 0, a.Port, c.Port); d.Port == a.Port || d.Port == c.Port {
+		t.Errorf("a port that was said not to do, %v", d.Port.Addr())
+	}
+	other, err := p.Lease(there, netip.AddrPortFrom(here, 1000))
+	if err != nil || other.Port.Addr().Addr() != there {
+		t.Errorf("lease of another address: %v, %v", other, err)
+	}
+}
+
+// A peer's port that becomes known later may turn out to be taken.
+func TestFix(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, n := newPool(0, 0)
+		a, b := lease(t, p, 0), lease(t, p, 0)
+		if a.Port != b.Port {
+			t.Fatal("two ports")
+		}
+		if !a.Fix(1000) || a.Remote().Port() != 1000 {
+			t.Errorf("the first session with port 1000 has %v", a.Remote())
+		}
+		if b.Fix(1000) {
+			t.Error("two sessions have the same triple")
+		}
+		if !b.Fix(1001) {
+			t.Error("port 1001 is taken, too")
+		}
+		a.Release(5 * time.Second)
+		c := lease(t, p, 0)
+		if c.Fix(1000) {
+			t.Error("port 1000 is free before the last packets can have come")
+		}
+		time.Sleep(5 * time.Second)
+		if !c.Fix(1000) {
+			t.Error("port 1000 is not free later")
+		}
+		b.Release(0)
+		c.Release(0)
+		if n.Ports() != 0 {
+			t.Errorf("%d ports are open", n.Ports())
+		}
+	})
+}
+
+// A port is closed when the last session has left it and no packet of any can
+// still come, not sooner and not later.
+func TestLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, n := newPool(0, 0)
+		open := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			if got := n.Ports(); got != want {
+				t.Errorf("%d ports are open, want %d", got, want)
+			}
+		}
+		a := lease(t, p, 1000)
+		a.Release(10 * time.Second)
+		time.Sleep(5 * time.Second)
+		b := lease(t, p, 1001)
+		if a.Port != b.Port {
+			t.Error("the port that is still open is not used")
+		}
+		b.Release(10 * time.Second) // until 15 s
+		time.Sleep(6 * time.Second)
+		open(1)
+		if l := lease(t, p, 1001); l.Port == b.Port {
+			t.Error("a triple is given out again within its time")
+		} else {
+			l.Release(0)
+		}
+		open(1)
+		time.Sleep(5 * time.Second)
+		open(0)
+
+		// A lease that ends without lingering leaves the port to who lingers.
+		a, b = lease(t, p, 1000), lease(t, p, 1001)
+		a.Release(10 * time.Second)
+		b.Release(0)
+		time.Sleep(9 * time.Second)
+		open(1)
+		time.Sleep(2 * time.Second)
+		open(0)
+
+		// No packet is under way for longer than a minute.
+		lease(t, p, 1000).Release(100 * 365 * 24 * time.Hour)
+		open(1)
+		time.Sleep(time.Minute)
+		open(0)
+	})
+}
+
+// When a range is exhausted, or nothing can be had for another reason, that is
+// the error.
+func TestExhausted(t *testing.T) {
+	p, n := newPool(8760, 8761)
+	lease(t, p, 1000)
+	lease(t, p, 1000)
+	if _, err := p.Lease(here, netip.AddrPortFrom(there, 1000)); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("third lease of two ports: %v", err)
+	}
+	lease(t, p, 1001)
+	n.Refuse = func(probe.PortConfig) error { return syscall.EADDRNOTAVAIL }
+	if _, err := p.Lease(there, unknown); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Errorf("lease of an address that is not there: %v", err)
+	}
+}
+
+// What a pool remembers of peers that are gone does not grow.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newPool(0, 0)
+		keep := lease(t, p, 1)
+		for i := range 20000 {
+			l := lease(t, p, uint16(2+i))
+			l.Release(time.Second)
+			time.Sleep(50 * time.Millisecond)
+		}
+		if n := ports.Remembered(keep); n > 200 {
+			t.Errorf("%d triples are remembered, want at most those of a second and as many again", n)
+		}
+		p.Close()
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, n := newPool(0, 0)
+		a, b := lease(t, p, 1000), lease(t, p, 1000)
+		b.Release(time.Minute)
+		p.Close()
+		p.Close()
+		if n.Ports() != 0 {
+			t.Errorf("%d ports are open", n.Ports())
+		}
+		if _, err := p.Lease(here, unknown); !errors.Is(err, ports.ErrNoPort) {
+			t.Errorf("lease of a closed pool: %v", err)
+		}
+		a.Release(time.Minute)
+	})
+}
+
+// Whatever is leased, fixed and released, no two sessions have a triple at a
+// time, and all is closed in the end.
+func TestTriples(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, n := newPool(0, 0)
+		taken := make(map[string]time.Time) // zero: leased; else until then
+		var held []*ports.Lease
+		for i := range 5000 {
+			time.Sleep(time.Duration(i%7) * 10 * time.Millisecond)
+			if len(held) > 20 || i%3 == 0 && len(held) > 0 {
+				l := held[i%len(held)]
+				held = append(held[:i%len(held)], held[i%len(held)+1:]...)
+				linger := time.Duration(i%5) * 100 * time.Millisecond
+				l.Release(linger)
+				taken[name(l)] = time.Now().Add(linger)
+				continue
+			}
+			port := uint16(1 + i*i%11)
+			l := lease(t, p, port*uint16(i%2))
+			if l.Remote().Port() == 0 && !l.Fix(port) {
+				l.Release(0)
+				continue
+			}
+			if until, ok := taken[name(l)]; ok && (until.IsZero() || time.Now().Before(until)) {
+				t.Fatalf("%s is given out twice", name(l))
+			}
+			taken[name(l)] = time.Time{}
+			held = append(held, l)
+		}
+		for _, l := range held {
+			l.Release(time.Second)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n.Ports() != 0 {
+			t.Errorf("%d ports are open at the end", n.Ports())
+		}
+	})
+}
+
+func name(l *ports.Lease) string { return fmt.Sprint(l.Port.Addr(), l.Remote()) }
