@@ -1,0 +1,706 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"owl/owamp"
+	"owl/owamp/control"
+	"owl/owamp/owp"
+	"owl/owamp/schedule"
+	"owl/probe"
+	"owl/sessions"
+	"owl/sessions/internal/memwire"
+	"owl/sessions/ports"
+	"owl/sessions/server"
+)
+
+var (
+	here  = netip.MustParseAddr("192.0.2.1") // the client
+	there = netip.MustParseAddr("192.0.2.2") // the server
+)
+
+// A world is a server and the network that clients reach it by.
+type world struct {
+	*memwire.Listener
+	t      *testing.T
+	net    *memwire.Network
+	data   string
+	cancel context.CancelFunc
+	ended  chan error
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+// Write takes the log.
+func (w *world) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(b)
+}
+
+// logged returns the lines that were logged.
+func (w *world) logged() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(strings.Lines(w.log.String()))
+}
+
+// serve starts a server, to which change may do something before.
+func serve(t *testing.T, change func(*world, *server.Config)) *world {
+	t.Helper()
+	w := &world{
+		Listener: memwire.NewListener(netip.AddrPortFrom(there, 861)),
+		t:        t,
+		net:      new(memwire.Network),
+		data:     t.TempDir(),
+		ended:    make(chan error, 1),
+	}
+	store, err := server.OpenStore(w.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := server.Config{
+		Clock:    new(memwire.Clock),
+		Prober:   w.net,
+		Random:   rand.NewChaCha8([32]byte{1}),
+		Log:      slog.New(slog.NewTextHandler(w, nil)),
+		Store:    store,
+		EndDelay: time.Second,
+	}
+	var ln net.Listener = w
+	if change != nil {
+		change(w, &cfg)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	w.cancel = cancel
+	go func() { w.ended <- server.New(cfg).Serve(ctx, ln) }()
+	return w
+}
+
+// stop ends the server, which may take no longer than clients have to say
+// goodbye.
+func (w *world) stop() {
+	w.t.Helper()
+	begin := time.Now()
+	w.cancel()
+	if err := <-w.ended; err != nil {
+		w.t.Errorf("server ended with %v", err)
+	}
+	if took := time.Since(begin); took > 300*time.Millisecond {
+		w.t.Errorf("server ended in %v, want at most 300ms", took)
+	}
+	time.Sleep(time.Minute)
+	if n := w.net.Ports(); n != 0 {
+		w.t.Errorf("%d test ports are open at the end", n)
+	}
+	if n := w.Conns(); n != 0 {
+		w.t.Errorf("%d connections exist at the end", n)
+	}
+}
+
+// connect returns a client of the server.
+func (w *world) connect() *control.Client {
+	w.t.Helper()
+	conn, err := w.Dial(w.t.Context(), netip.AddrPortFrom(here, 50000))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c, err := control.Connect(w.t.Context(), conn, control.ClientConfig{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// port opens a test port of the client.
+func (w *world) port() ports.Port {
+	w.t.Helper()
+	p, err := w.net.Listen(probe.PortConfig{Addr: here})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+// fromServer asks for n packets to the client's port, one each 100 ms from in
+// a second on.
+func fromServer(n uint32, to netip.AddrPort) owamp.SessionSpec {
+	return owamp.SessionSpec{
+		ConfSender: true,
+		Slots:      []owamp.Slot{{Type: owamp.SlotFixed, Parameter: owamp.IntervalOf(100 * time.Millisecond)}},
+		Packets:    n,
+		Sender:     netip.AddrPortFrom(there, 0),
+		Receiver:   to,
+		SID:        owamp.SID{byte(to.Port() >> 8), byte(to.Port()), byte(n)},
+		Start:      owamp.FromTime(time.Now().Add(time.Second)),
+		Timeout:    2 << 32,
+	}
+}
+
+// toServer is the other direction.
+func toServer(n uint32, from netip.AddrPort) owamp.SessionSpec {
+	s := fromServer(n, from)
+	s.ConfSender, s.ConfReceiver = false, true
+	s.Sender, s.Receiver, s.SID = from, netip.AddrPortFrom(there, 0), owamp.SID{}
+	return s
+}
+
+// request asks for one session.
+func (w *world) request(c *control.Client, spec owamp.SessionSpec) owamp.Accepted {
+	w.t.Helper()
+	answers, err := c.Request(w.t.Context(), []owamp.SessionSpec{spec})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answers[0]
+}
+
+// send sends the session that was accepted as a from port.
+func (w *world) send(port ports.Port, spec owamp.SessionSpec, a owamp.Accepted) ports.Sending {
+	w.t.Helper()
+	gen, err := schedule.New(a.SID, spec.Slots)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s, err := port.Send(probe.SendSpec{
+		Remote: netip.AddrPortFrom(there, a.Port), Start: spec.Start, Schedule: gen, Packets: spec.Packets, Timeout: spec.Timeout, SID: a.SID,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// stored returns what the server has kept of the session.
+func (w *world) stored(sid owamp.SID) (*owp.Header, []owamp.Record) {
+	w.t.Helper()
+	link := filepath.Join(w.data, "catalog", sid.String()+".owp")
+	target, err := os.Readlink(link)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if want := filepath.Join(w.data, "hierarchy", "root", sid.String()+".owp"); target != want {
+		w.t.Errorf("the catalog leads to %s, want %s", target, want)
+	}
+	f, err := os.Open(link)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := owp.NewReader(f, info.Size())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var recs []owamp.Record
+	for rec, err := range r.Records() {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		recs = append(recs, rec)
+	}
+	return r.Header(), recs
+}
+
+// kept returns how many files there are in the store, and entries in its
+// catalog.
+func (w *world) kept() (files, entries int) {
+	w.t.Helper()
+	for dir, n := range map[string]*int{"hierarchy/root": &files, "catalog": &entries} {
+		all, err := os.ReadDir(filepath.Join(w.data, dir))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		*n = len(all)
+	}
+	return files, entries
+}
+
+// What is asked for gets the right answer, and a line in the log if that is no.
+func TestAnswers(t *testing.T) {
+	at := netip.AddrPortFrom(here, 9000)
+	to, from := fromServer, toServer
+	changed := func(s owamp.SessionSpec, change func(*owamp.SessionSpec)) func() owamp.SessionSpec {
+		return func() owamp.SessionSpec { change(&s); return s }
+	}
+	for _, test := range []struct {
+		name   string
+		spec   func() owamp.SessionSpec
+		refuse error // of every port
+		want   owamp.Accept
+		why    string // in the log
+	}{
+		{name: "from the server", spec: func() owamp.SessionSpec { return to(10, at) }},
+		{name: "to the server", spec: func() owamp.SessionSpec { return from(10, at) }},
+		{name: "no packets", spec: func() owamp.SessionSpec { return to(0, at) }},
+		{name: "third party", spec: func() owamp.SessionSpec { return to(10, netip.MustParseAddrPort("192.0.2.3:9000")) }, want: owamp.AcceptReject},
+		{name: "not an address of the server, sending", spec: func() owamp.SessionSpec { return to(10, at) }, refuse: syscall.EADDRNOTAVAIL,
+			want: owamp.AcceptReject, why: "192.0.2.2 is not an address of this host"},
+		{name: "not an address of the server, receiving", spec: func() owamp.SessionSpec { return from(10, at) }, refuse: syscall.EADDRNOTAVAIL,
+			want: owamp.AcceptReject, why: "192.0.2.2 is not an address of this host"},
+		{name: "no port", spec: func() owamp.SessionSpec { return to(10, at) }, refuse: fmt.Errorf("ports: %w", syscall.EADDRINUSE),
+			want: owamp.AcceptTemporaryLimit, why: "address already in use"},
+		{name: "no descriptor", spec: func() owamp.SessionSpec { return from(10, at) }, refuse: syscall.EMFILE,
+			want: owamp.AcceptTemporaryLimit, why: "too many open files"},
+		{name: "no network", spec: func() owamp.SessionSpec { return from(10, at) }, refuse: errors.New("broken"),
+			want: owamp.AcceptInternalError, why: "broken"},
+		{name: "rate", spec: changed(to(10, at), func(s *owamp.SessionSpec) { s.Slots[0].Parameter = 4294 }),
+			want: owamp.AcceptPermanentLimit, why: "want 1 µs or more"},
+		{name: "no time between packets", spec: changed(to(10, at), func(s *owamp.SessionSpec) { s.Slots[0].Parameter = 0 }),
+			want: owamp.AcceptPermanentLimit, why: "want 1 µs or more"},
+		{name: "one packet", spec: changed(to(1, at), func(s *owamp.SessionSpec) { s.Slots[0].Parameter = 0 })},
+		{name: "padding", spec: changed(to(10, at), func(s *owamp.SessionSpec) { s.Padding = 65494 }),
+			want: owamp.AcceptPermanentLimit, why: "padding of 65494 octets: want at most 65493"},
+		{name: "most padding", spec: changed(to(10, at), func(s *owamp.SessionSpec) { s.Padding = 65493 })},
+		{name: "window", spec: changed(from(1<<31, at), func(s *owamp.SessionSpec) { s.Timeout = 1 << 60 }),
+			want: owamp.AcceptPermanentLimit, why: "packets within"},
+		{name: "late", spec: changed(from(1<<31, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-30 * 365 * 24 * time.Hour) }),
+			want: owamp.AcceptPermanentLimit, why: "overdue: want at most 1048576"},
+		{name: "late, sending", spec: changed(to(1<<32-1, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-10 * 365 * 24 * time.Hour) }),
+			want: owamp.AcceptPermanentLimit, why: "overdue: want at most 1048576"},
+		{name: "a little late", spec: changed(from(1<<31, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-time.Hour) })},
+		{name: "long ago, but few", spec: changed(from(10, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-30 * 365 * 24 * time.Hour) })},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := serve(t, nil)
+				if test.refuse != nil {
+					w.net.Refuse = func(probe.PortConfig) error { return test.refuse }
+				}
+				c := w.connect()
+				// The specifications were made outside of the bubble.
+				spec := test.spec()
+				spec.Start = owamp.FromTime(time.Now()) + (spec.Start - owamp.FromTime(made))
+				a := w.request(c, spec)
+				if a.Accept != test.want {
+					t.Errorf("answer %v, want %v", a.Accept, test.want)
+				}
+				if (a.Port != 0) != (test.want == owamp.AcceptOK) {
+					t.Errorf("answer %+v", a)
+				}
+				lines := w.logged()
+				if test.why == "" && len(lines) != 0 || test.why != "" && (len(lines) != 1 || !strings.Contains(lines[0], test.why)) {
+					t.Errorf("logged %q, want a line about %q", lines, test.why)
+				}
+				c.Close()
+				synctest.Wait()
+				if files, entries := w.kept(); files+entries != 0 {
+					t.Errorf("%d files and %d entries of sessions that never began", files, entries)
+				}
+				w.stop()
+			})
+		})
+	}
+}
+
+// made is when this test binary began.
+var made = time.Now()
+
+// A client that waits with Start-Sessions until too much is overdue is refused
+// then.
+func TestLateStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		c := w.connect()
+		spec := fromServer(1<<31, netip.AddrPortFrom(here, 9000))
+		spec.Slots[0].Parameter = owamp.IntervalOf(time.Millisecond)
+		if a := w.request(c, spec); a.Accept != owamp.AcceptOK {
+			t.Fatalf("answer %v", a.Accept)
+		}
+		time.Sleep(25 * time.Minute)
+		denied, ok := errors.AsType[*control.DeniedError](c.Start(t.Context()))
+		if !ok || denied.Accept != owamp.AcceptPermanentLimit {
+			t.Errorf("start: %v, want %v", denied, owamp.AcceptPermanentLimit)
+		}
+		c.Close()
+		w.stop()
+		if lines := w.logged(); len(lines) != 1 || !strings.Contains(lines[0], "overdue") {
+			t.Errorf("logged %q", lines)
+		}
+	})
+}
+
+// Several sessions of one connection, in both directions, run to their end; the
+// connection can then be used again.
+func TestBothDirections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		c := w.connect()
+		port := w.port()
+		defer port.Close()
+		for range 2 {
+			out := []owamp.SessionSpec{fromServer(20, port.Addr()), fromServer(30, port.Addr())}
+			in := toServer(25, port.Addr())
+			answers, err := c.Request(t.Context(), []owamp.SessionSpec{out[0], in, out[1]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range answers {
+				if a.Accept != owamp.AcceptOK {
+					t.Fatalf("answers %+v", answers)
+				}
+			}
+			if answers[0].Port == answers[2].Port {
+				t.Errorf("two sessions with one peer's port have port %d", answers[0].Port)
+			}
+			var mu sync.Mutex
+			got := make(map[uint16]int)
+			for _, a := range []owamp.Accepted{answers[0], answers[2]} {
+				r, err := port.Receive(probe.ReceiveSpec{Remote: netip.AddrPortFrom(there, a.Port)}, func(recs []owamp.Record) {
+					mu.Lock()
+					defer mu.Unlock()
+					got[a.Port] += len(recs)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+			}
+			if err := c.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			sending := w.send(port, in, answers[1])
+			reports, err := c.Await(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A second's lead, 3 s of packets, the time-out, and the end delay.
+			if took := time.Since(began); took < 7*time.Second || took > 7*time.Second+time.Second {
+				t.Errorf("the server is done after %v, want 7s", took)
+			}
+			if len(reports) != 2 {
+				t.Fatalf("reports %+v", reports)
+			}
+			for _, r := range reports {
+				if want := uint32(r.SID[2]); r.NextSeq != want || len(r.Skips) != 0 {
+					t.Errorf("report %+v, want %d packets", r, want)
+				}
+			}
+			if _, err := c.Stop(t.Context(), []owamp.SendReport{sending.Stop()}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			mu.Lock()
+			if got[answers[0].Port] != 20 || got[answers[2].Port] != 30 {
+				t.Errorf("received %v", got)
+			}
+			mu.Unlock()
+			head, recs := w.stored(answers[1].SID)
+			if head.Finished != owp.Normal || head.NextSeq != 25 || len(recs) != 25 || head.Spec.Sender != port.Addr() {
+				t.Errorf("kept %d records, finished %v before %d, of %v", len(recs), head.Finished, head.NextSeq, head.Spec.Sender)
+			}
+		}
+		c.Close()
+		port.Close()
+		w.stop()
+		if lines := w.logged(); len(lines) != 0 {
+			t.Errorf("logged %q", lines)
+		}
+	})
+}
+
+// When the connection breaks, what was recorded is kept, and sending ends.
+func TestAbort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		c := w.connect()
+		port := w.port()
+		in, out := toServer(100, port.Addr()), fromServer(100, port.Addr())
+		a, b := w.request(c, in), w.request(c, out)
+		var mu sync.Mutex
+		var last time.Time
+		r, err := port.Receive(probe.ReceiveSpec{Remote: netip.AddrPortFrom(there, b.Port)}, func([]owamp.Record) {
+			mu.Lock()
+			defer mu.Unlock()
+			last = time.Now()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		sending := w.send(port, in, a)
+		time.Sleep(5050 * time.Millisecond)
+		w.Cut()
+		broke := time.Now()
+		time.Sleep(5 * time.Second)
+		head, recs := w.stored(a.SID)
+		if head.Finished != owp.Incomplete || len(recs) != 40 {
+			t.Errorf("kept %d records, finished %v; want 40 of an incomplete session", len(recs), head.Finished)
+		}
+		mu.Lock()
+		if last.After(broke) {
+			t.Errorf("sent %v after the connection broke", last.Sub(broke))
+		}
+		mu.Unlock()
+		sending.Stop()
+		r.Close()
+		c.Close()
+		port.Close()
+		w.stop()
+	})
+}
+
+// When the server is told to end, clients are told what it has sent; those that
+// are mute do not keep it.
+func TestShutdown(t *testing.T) {
+	for _, mute := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := serve(t, nil)
+			c := w.connect()
+			idle := w.connect()
+			port := w.port()
+			in, out := toServer(100, port.Addr()), fromServer(100, port.Addr())
+			a, _ := w.request(c, in), w.request(c, out)
+			if err := c.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			sending := w.send(port, in, a)
+			go func() {
+				if mute {
+					return
+				}
+				c.Await(t.Context())
+				c.Stop(t.Context(), []owamp.SendReport{sending.Stop()})
+			}()
+			time.Sleep(5050 * time.Millisecond)
+			w.cancel()
+			if err := <-w.ended; err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			reports, err := c.Await(t.Context())
+			if err != nil || len(reports) != 1 || reports[0].NextSeq != 40 {
+				t.Errorf("told %+v, %v, want 40 packets sent", reports, err)
+			}
+			head, recs := w.stored(a.SID)
+			want, n := owp.Normal, 20 // less those that are younger than the time-out
+			if mute {
+				want, n = owp.Incomplete, 43 // with those that came while it was waited for
+			}
+			if head.Finished != want || len(recs) != n {
+				t.Errorf("mute %v: kept %d records, finished %v, want %d, %v", mute, len(recs), head.Finished, n, want)
+			}
+			w.ended <- nil
+			sending.Stop()
+			c.Close()
+			idle.Close()
+			port.Close()
+			w.stop()
+		})
+	}
+}
+
+// More connections than are allowed are closed at once; when others have ended
+// there is room again.
+func TestMaxConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, func(_ *world, c *server.Config) { c.MaxConnections = 2 })
+		a, b := w.connect(), w.connect()
+		conn, err := w.Dial(t.Context(), netip.AddrPortFrom(here, 50000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 100)); err == nil {
+			t.Errorf("a third connection got %d octets", n)
+		}
+		conn.Close()
+		if lines := w.logged(); len(lines) != 1 || !strings.Contains(lines[0], "refused: 2 are open") {
+			t.Errorf("logged %q", lines)
+		}
+		a.Close()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		w.connect().Close()
+		b.Close()
+		w.stop()
+	})
+}
+
+// A connection is asked for more sessions than it may have.
+func TestMaxSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		c := w.connect()
+		for i := range 65 {
+			a := w.request(c, fromServer(10, netip.AddrPortFrom(here, uint16(9000+i))))
+			if want := i < 64; (a.Accept == owamp.AcceptOK) != want {
+				t.Errorf("session %d: %v", i, a.Accept)
+			}
+		}
+		c.Close()
+		w.stop()
+	})
+}
+
+// A connection on which nothing comes ends.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, func(_ *world, c *server.Config) { c.IdleTimeout = time.Minute })
+		c := w.connect()
+		defer c.Close()
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		if n := w.Conns(); n != 0 {
+			t.Errorf("%d connections", n)
+		}
+		w.stop()
+	})
+}
+
+// Errors of the listener that pass do not end the server; its end does.
+func TestAcceptErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, err := server.OpenStore(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		s := server.New(server.Config{
+			Clock: new(memwire.Clock), Prober: new(memwire.Network), Store: store,
+			Log: slog.New(slog.NewTextHandler(&log, nil)), Random: rand.NewChaCha8([32]byte{}),
+		})
+		begin := time.Now()
+		err = s.Serve(t.Context(), &failing{errs: []error{syscall.EMFILE, syscall.ECONNABORTED, net.ErrClosed}})
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("ended with %v", err)
+		}
+		if took := time.Since(begin); took != 200*time.Millisecond {
+			t.Errorf("took %v, want a pause after each error", took)
+		}
+		if n := strings.Count(log.String(), "accepting a connection"); n != 2 {
+			t.Errorf("%d lines: %s", n, &log)
+		}
+	})
+}
+
+// A failing listener accepts nobody.
+type failing struct{ errs []error }
+
+func (f *failing) Accept() (net.Conn, error) {
+	err := f.errs[0]
+	f.errs = f.errs[1:]
+	return nil, err
+}
+
+func (f *failing) Close() error   { return nil }
+func (f *failing) Addr() net.Addr { return nil }
+
+// A watcher is what watches one peer.
+type watcher struct {
+	peer     server.Peer
+	snapshot func() sessions.Snapshot
+	mu       sync.Mutex
+	observed int
+	closed   bool
+}
+
+func (w *watcher) Observe(recs []owamp.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.observed += len(recs)
+}
+
+func (w *watcher) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+}
+
+// Each peer is watched in each direction as long as there are sessions, and for
+// an hour longer.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var watchers []*watcher
+		w := serve(t, func(_ *world, c *server.Config) {
+			c.Watch = func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
+				x := &watcher{peer: p, snapshot: snapshot}
+				watchers = append(watchers, x)
+				return x
+			}
+		})
+		port := w.port()
+		for range 2 {
+			c := w.connect()
+			in, out := toServer(50, port.Addr()), fromServer(50, port.Addr())
+			a, _ := w.request(c, in), w.request(c, out)
+			if err := c.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			sending := w.send(port, in, a)
+			time.Sleep(3050 * time.Millisecond)
+			synctest.Wait()
+			if s := watchers[0].snapshot(); s.State != sessions.StateRunning || s.Unresolved != 20 || s.TTL != 250 {
+				t.Errorf("running: %+v", s)
+			}
+			if _, err := c.Await(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Stop(t.Context(), []owamp.SendReport{sending.Stop()}); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			time.Sleep(30 * time.Minute)
+		}
+		synctest.Wait()
+		if len(watchers) != 2 {
+			t.Fatalf("%d watchers", len(watchers))
+		}
+		for i, want := range []server.Peer{
+			{Sender: here, Receiver: there, Receiving: true},
+			{Sender: there, Receiver: here},
+		} {
+			if watchers[i].peer != want || watchers[i].closed {
+				t.Errorf("watcher %d: %+v, closed %v", i, watchers[i].peer, watchers[i].closed)
+			}
+		}
+		if s := watchers[0].snapshot(); s.Received != 100 || s.Lost != 0 || s.Unresolved != 0 || s.State != sessions.StateIdle {
+			t.Errorf("receiving: %+v", s)
+		}
+		if watchers[0].observed != 100 || watchers[1].observed != 0 {
+			t.Errorf("observed %d and %d packets", watchers[0].observed, watchers[1].observed)
+		}
+		time.Sleep(31 * time.Minute)
+		synctest.Wait()
+		for i, x := range watchers {
+			if !x.closed {
+				t.Errorf("watcher %d is not closed an hour after the last session", i)
+			}
+		}
+		port.Close()
+		w.stop()
+	})
+}
+
+// A store that cannot be made is one clear error.
+func TestOpenStore(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.OpenStore(file); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
+	}
+}
