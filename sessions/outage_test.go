@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -646,9 +647,9 @@ func TestAccounts(t *testing.T) {
 func testAccounts(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	w := newWorld(t)
-	full := false
+	var full atomic.Bool
 	w.net.Refuse = func(c probe.PortConfig) error {
-		if full && c.Addr == there {
+		if full.Load() && c.Addr == there {
 			return syscall.EADDRNOTAVAIL
 		}
 		return nil
@@ -678,9 +679,9 @@ func testAccounts(t *testing.T, seed uint64) {
 		case 5:
 			w.stream.Restart()
 		case 6:
-			full = true
+			full.Store(true)
 			time.Sleep(pause)
-			full = false
+			full.Store(false)
 		case 7:
 			h.Mute(true)
 			time.Sleep(pause)

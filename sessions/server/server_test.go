@@ -623,6 +623,13 @@ func (w *watcher) Observe(recs []owamp.Record) {
 	w.observed += len(recs)
 }
 
+// state returns how many packets were observed, and whether it is closed.
+func (w *watcher) state() (observed int, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.observed, w.closed
+}
+
 func (w *watcher) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -672,20 +679,18 @@ func TestWatch(t *testing.T) {
 			{Sender: here, Receiver: there, Receiving: true},
 			{Sender: there, Receiver: here},
 		} {
-			if watchers[i].peer != want || watchers[i].closed {
-				t.Errorf("watcher %d: %+v, closed %v", i, watchers[i].peer, watchers[i].closed)
+			observed, closed := watchers[i].state()
+			if watchers[i].peer != want || closed || observed != 100*(1-i) {
+				t.Errorf("watcher %d: %+v, observed %d packets, closed %v", i, watchers[i].peer, observed, closed)
 			}
 		}
 		if s := watchers[0].snapshot(); s.Received != 100 || s.Lost != 0 || s.Unresolved != 0 || s.State != sessions.StateIdle {
 			t.Errorf("receiving: %+v", s)
 		}
-		if watchers[0].observed != 100 || watchers[1].observed != 0 {
-			t.Errorf("observed %d and %d packets", watchers[0].observed, watchers[1].observed)
-		}
 		time.Sleep(31 * time.Minute)
 		synctest.Wait()
 		for i, x := range watchers {
-			if !x.closed {
+			if _, closed := x.state(); !closed {
 				t.Errorf("watcher %d is not closed an hour after the last session", i)
 			}
 		}
