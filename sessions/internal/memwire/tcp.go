@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -21,13 +22,13 @@ type Listener struct {
 	quit  chan struct{}
 
 	mu    sync.Mutex
-	links map[*link]struct{}
+	links []*link // in the order of their making
 	mute  bool
 }
 
 // NewListener returns a listener at the address at.
 func NewListener(at netip.AddrPort) *Listener {
-	return &Listener{at: at, conns: make(chan net.Conn), quit: make(chan struct{}), links: make(map[*link]struct{})}
+	return &Listener{at: at, conns: make(chan net.Conn), quit: make(chan struct{})}
 }
 
 // Accept implements [net.Listener].
@@ -70,17 +71,25 @@ func (l *Listener) muted() bool {
 	return l.mute
 }
 
-// Cut breaks n of the connections, or all if there are not so many.
-func (l *Listener) Cut(n int) {
+// Cut breaks all connections.
+func (l *Listener) Cut() {
+	for range l.Conns() {
+		l.CutOne(0)
+	}
+}
+
+// CutOne breaks the i-th of the connections that exist, in the order of their
+// making.
+func (l *Listener) CutOne(i int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for k := range l.links {
-		if n--; n < 0 {
-			return
-		}
-		k.client.Close()
-		k.server.Close()
+	if i >= len(l.links) {
+		return
 	}
+	k := l.links[i]
+	l.links = slices.Delete(l.links, i, i+1)
+	k.client.Close()
+	k.server.Close()
 }
 
 // Dial connects to the listener from the address from.
@@ -99,7 +108,7 @@ func (l *Listener) Dial(ctx context.Context, from netip.AddrPort) (net.Conn, err
 	}
 	k := &link{Listener: l, client: client, server: server}
 	l.mu.Lock()
-	l.links[k] = struct{}{}
+	l.links = append(l.links, k)
 	l.mu.Unlock()
 	var both sync.WaitGroup
 	both.Go(func() { k.carry(client, server) })
@@ -107,7 +116,7 @@ func (l *Listener) Dial(ctx context.Context, from netip.AddrPort) (net.Conn, err
 	go func() {
 		both.Wait()
 		l.mu.Lock()
-		delete(l.links, k)
+		l.links = slices.DeleteFunc(l.links, func(other *link) bool { return other == k })
 		l.mu.Unlock()
 	}()
 	return conn{a, from, l.at}, nil
