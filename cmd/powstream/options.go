@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -138,7 +139,7 @@ func parse(args []string) (*options, error) {
 	if o.help || o.version {
 		return o, nil
 	}
-	if len(rest) < 1 || len(rest) > 2 {
+	if len(rest) < 1 || len(rest) > 2 || slices.Contains(rest, "") {
 		return nil, &cli.UsageError{Err: errors.New("want a testaddr, and after it at most a servaddr")}
 	}
 	o.test = rest[0]
