@@ -69,16 +69,17 @@ type Recorder struct {
 	pending []owamp.Record // filled by the receiving thread
 	dropped uint64         // what did not fit
 
-	mu      sync.Mutex // guards all below
-	source  Source
-	spare   []owamp.Record // the other half of the double buffer
-	win     *window.Window
-	next    owamp.Timestamp // when the next packet may be declared lost
-	file    *owp.Writer
-	err     error // the first failure of the file
-	late    uint64
-	isDone  bool
-	settled bool
+	mu       sync.Mutex // guards all below
+	source   Source
+	spare    []owamp.Record // the other half of the double buffer
+	win      *window.Window
+	next     owamp.Timestamp // when the next packet may be declared lost
+	file     *owp.Writer
+	lastSent owamp.Timestamp // the greatest send time in the file
+	err      error           // the first failure of the file
+	late     uint64
+	isDone   bool
+	settled  bool
 
 	cutting  bool               // part is a part still to be handed over
 	part     Part               // the part that is being recorded
@@ -113,6 +114,7 @@ func New(cfg Config) (*Recorder, error) {
 		schedule: *gen,
 		part:     Part{Index: -1, End: cfg.Spec.Start},
 		ahead:    -1,
+		lastSent: cfg.Spec.Start,
 	}
 	r.nextPart()
 	return r, nil
@@ -199,6 +201,11 @@ func (r *Recorder) write(recs []owamp.Record) {
 	if len(recs) == 0 {
 		return
 	}
+	for i := range recs {
+		if recs[i].Sent.After(r.lastSent) {
+			r.lastSent = recs[i].Sent
+		}
+	}
 	if r.cutting {
 		for i := range recs {
 			r.greatest = max(r.greatest, recs[i].Seq)
@@ -232,15 +239,20 @@ func (r *Recorder) expire() time.Duration {
 	for r.cutting && r.part.Last < r.cfg.Spec.Packets && r.part.End.Add(r.cfg.Spec.Timeout).Before(drained) {
 		r.endPart()
 	}
-	if r.win.Done() {
-		if !r.isDone {
+	wait := r.next
+	switch {
+	case r.isDone:
+		return waitAtMost
+	case r.win.Done():
+		// A packet that was sent less than a time-out before Stop-Sessions does
+		// not count, and its sender may have been late with it.
+		wait = r.lastSent.Add(r.cfg.Spec.Timeout)
+		if wait.Before(drained) {
 			r.isDone = true
 			close(r.done)
+			return waitAtMost
 		}
-		return waitAtMost
-	}
-	wait := r.next
-	if r.cutting && r.part.End.Add(r.cfg.Spec.Timeout).Before(wait) {
+	case r.cutting && r.part.End.Add(r.cfg.Spec.Timeout).Before(wait):
 		wait = r.part.End.Add(r.cfg.Spec.Timeout)
 	}
 	return max(expireEvery, min(wait.Sub(r.cfg.Now()), waitAtMost))
@@ -295,8 +307,8 @@ func (r *Recorder) reader() (*owp.Reader, error) {
 	return owp.NewReader(r.cfg.File, info.Size())
 }
 
-// Done is closed when the last packet is settled: it has come, or the time-out
-// of the last is over.
+// Done is closed when every packet is settled, by the schedule and by when the
+// packets that came were sent: the last time-out is over.
 func (r *Recorder) Done() <-chan struct{} { return r.done }
 
 // Live is what a recorder knows while its session runs.

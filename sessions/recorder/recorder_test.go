@@ -562,3 +562,52 @@ func TestBatchAllocations(t *testing.T) {
 		}
 	})
 }
+
+// A recorder whose sender was late with its last packets is done when their
+// time-out, too, is over: then they count, whoever stops the session.
+func TestDoneAfterLateSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 3, fixed(100*time.Millisecond), time.Second, 0)
+		b.Run(b.source)
+		b.until(2, 700*time.Millisecond)
+		for seq := range uint32(3) {
+			rec := b.packet(seq, 0)
+			rec.Sent = now()
+			rec.Recv = rec.Sent.AddDuration(time.Millisecond)
+			b.Batch([]owamp.Record{rec})
+		}
+		sent := now()
+		<-b.Done()
+		if early := sent.AddDuration(time.Second).Sub(now()); early >= 0 {
+			t.Errorf("done %v before the last packet's time-out was over", early)
+		}
+		report, err := b.Finish(nil, now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, recs := b.read()
+		if got := sequence(recs); got != "0 1 2" || report.Ledger.Received != 3 {
+			t.Errorf("the file has %s, the ledger is %+v: want all three received", got, report.Ledger)
+		}
+	})
+}
+
+// A session that is cut short tells of no part that is not whole.
+func TestCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 20, fixed(100*time.Millisecond), time.Second, 10)
+		b.Run(b.source)
+		for seq := range uint32(20) {
+			b.until(seq, time.Millisecond)
+			b.arrive(time.Millisecond, seq)
+		}
+		b.until(19, 500*time.Millisecond) // part 0 is over, the last is not
+		b.CutShort()
+		if _, err := b.Finish(nil, now()); err != nil {
+			t.Fatal(err)
+		}
+		if b.told() != 1 {
+			t.Errorf("told of %d parts, want the first alone", b.told())
+		}
+	})
+}
