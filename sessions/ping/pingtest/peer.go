@@ -39,8 +39,9 @@ type Config struct {
 	Fetch owamp.Accept
 	// Over ends each test early, by closing it.
 	Over <-chan struct{}
-	// Stopped is what to do when a client's Stop-Sessions has arrived.
-	Stopped func(net.Conn)
+	// Stopped is called when a client's Stop-Sessions has arrived; while it runs
+	// the peer is mute.
+	Stopped func()
 }
 
 // A Peer is a server that runs until its test ends.
@@ -143,7 +144,7 @@ func (p *Peer) Keep(sid owamp.SID, octets []byte) {
 }
 
 func (p *Peer) serve(ctx context.Context, conn net.Conn) {
-	h := &handler{Peer: p, conn: conn}
+	h := &handler{Peer: p}
 	_ = control.Serve(ctx, conn, control.ServerConfig{
 		Modes: owamp.ModeOpen,
 		Start: p.Start,
@@ -155,7 +156,6 @@ func (p *Peer) serve(ctx context.Context, conn net.Conn) {
 // A handler has the sessions of one connection.
 type handler struct {
 	*Peer
-	conn  net.Conn
 	tests []*test
 	ports []ports.Port
 }
@@ -320,7 +320,7 @@ func (h *handler) Stop(_ context.Context, sent []owamp.SendReport, _ owamp.Accep
 	}
 	h.close()
 	if h.cfg.Stopped != nil {
-		h.cfg.Stopped(h.conn)
+		h.cfg.Stopped()
 	}
 }
 
