@@ -68,7 +68,7 @@ func newFixture(t *testing.T, peer *pingtest.Peer) *fixture {
 		From:    from,
 		Packets: 20,
 		Slots:   []owamp.Slot{{Type: owamp.SlotExponential, Parameter: owamp.IntervalSeconds(0.01)}},
-		Timeout: owamp.IntervalSeconds(0.2),
+		Timeout: owamp.IntervalSeconds(2),
 	}}
 }
 
@@ -328,7 +328,7 @@ func recorded(t *testing.T, f *os.File) {
 			t.Error(err)
 			return
 		}
-		if info.Size() > 1000 {
+		if info.Size() > 6000 {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -338,7 +338,7 @@ func recorded(t *testing.T, f *os.File) {
 // long makes the fixture's test last for an hour.
 func (f *fixture) long() {
 	f.cfg.Packets = 360_000
-	f.cfg.Timeout = owamp.IntervalSeconds(0.1)
+	f.cfg.Timeout = owamp.IntervalSeconds(1)
 }
 
 // checkPart checks that the file tells of the begin of a session, none of whose
