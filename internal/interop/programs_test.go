@@ -47,7 +47,7 @@ func build() {
 	if built.dir, built.err = os.MkdirTemp("", "owl-interop-"); built.err != nil {
 		return
 	}
-	cmd := exec.Command("go", "build", "-o", built.dir+"/", "owl/cmd/powstream", "owl/cmd/owampd", "owl/cmd/owstats")
+	cmd := exec.Command("go", "build", "-o", built.dir+"/", "owl/cmd/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		built.err = fmt.Errorf("%v: %w: %s", cmd, err, out)
