@@ -182,6 +182,46 @@ func TestOneConnectionCut(t *testing.T) {
 	}
 }
 
+// All connections break, one after another as they do when a server's processes
+// are killed, and whichever is first, the stream goes on as soon as can be: it
+// does not wait for the end of the last session that was requested.
+func TestConnectionsCutInTurn(t *testing.T) {
+	for name, which := range map[string]func(left int) int{
+		"first to last": func(int) int { return 0 },
+		"last to first": func(left int) int { return left - 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				h := w.serve(time.Millisecond, nil)
+				w.start(config(200, 10*time.Millisecond, time.Second))
+				time.Sleep(40 * time.Second)
+				for n := h.Conns(); n > 0; n-- {
+					h.CutOne(which(n))
+					synctest.Wait()
+				}
+				time.Sleep(20 * time.Second)
+				w.finish(h)
+				w.wantAccounted()
+				var gap time.Duration
+				spans := w.spans(".owp")
+				for i := range spans[1:] {
+					gap += spans[i+1].start.Sub(spans[i].end)
+				}
+				if most := 3 * time.Second; gap <= 0 || gap > most {
+					t.Errorf("nothing for %v, want at most %v: the server was there", gap, most)
+				}
+				if got := w.stream.Snapshot().Gaps[sessions.GapControlLost]; (got - gap).Abs() > time.Microsecond {
+					t.Errorf("told of a gap of %v, want %v", got, gap)
+				}
+				if told := strings.Count(w.logged(), "no data for"); told != 1 {
+					t.Errorf("told of %d gaps, want one", told)
+				}
+			})
+		})
+	}
+}
+
 // A server that has no room for a second session costs gaps, not the stream.
 func TestRefusedOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

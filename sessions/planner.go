@@ -83,6 +83,7 @@ func (p *planner) run(ctx context.Context) (again bool) {
 			end(nil)
 		case <-timer.C:
 			p.watchClock(end)
+			p.trim(p.cfg.Clock.Now())
 		case <-done:
 			done = nil
 		}
@@ -91,7 +92,7 @@ func (p *planner) run(ctx context.Context) (again bool) {
 			p.tally.SetState(p.state())
 		}
 	}
-	p.trim()
+	p.trim(p.next) // no session ends later
 	reason := GapRestarted
 	if p.step != 0 {
 		reason = GapClockInvalid
@@ -237,7 +238,7 @@ func (p *planner) handle(e event, going bool) {
 		}
 		p.fail(e)
 	}
-	p.trim()
+	p.trim(p.cfg.Clock.Now())
 	if e.err == nil && !p.anchored && p.reason == GapRefused {
 		p.retry, p.retryAt = 0, time.Now() // the server may have room for one more now
 	}
@@ -284,8 +285,10 @@ func (p *planner) fail(e event) {
 
 // trim accounts for the sessions that are over. Those at the end of the chain
 // that failed make room for others, as far as nothing behind them was measured
-// or told of as a gap; other failed ones leave a gap.
-func (p *planner) trim() {
+// or told of as a gap; other failed ones leave a gap. One whose end is after now
+// is not told of yet: what broke it breaks others, too, which say so one by one,
+// and when the last has done so the chain may go on from here.
+func (p *planner) trim(now owamp.Timestamp) {
 	for n := len(p.chain); n > 0; n-- {
 		last := p.chain[n-1]
 		if !last.over || last.until == last.end || last.end != p.next {
@@ -298,6 +301,9 @@ func (p *planner) trim() {
 	for len(p.chain) > 0 && p.chain[0].over {
 		first := p.chain[0]
 		if first.until != first.end {
+			if first.end.After(now) {
+				break
+			}
 			p.tellGap(first.reason, first.until, first.end)
 			p.tally.Gap(first.reason, first.end.Sub(first.until))
 		}
