@@ -62,7 +62,7 @@ func confLine(line string, o *options) error {
 		return nil
 	case 1, 2:
 	default:
-		return fmt.Errorf("%q: want one key and one value", strings.TrimSpace(line))
+		return fmt.Errorf("%q: want one key and one value", strings.Join(words, " "))
 	}
 	key := strings.ToLower(words[0])
 	set, ok := confKeys[key]

@@ -1,0 +1,330 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"owl/internal/testprog"
+	"owl/owamp"
+	"owl/owamp/control"
+)
+
+// A daemonProcess is an owampd that listens.
+type daemonProcess struct {
+	*testprog.Process
+	addr netip.AddrPort
+	dir  string // its conf, data and var directory
+}
+
+// launch starts an owampd. Root may run it here.
+func launch(t *testing.T, addr string, args ...string) *daemonProcess {
+	t.Helper()
+	return launchIn(t, t.TempDir(), append([]string{"-f", "-S", addr}, args...)...)
+}
+
+func launchIn(t *testing.T, dir string, args ...string) *daemonProcess {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, confName), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("owampd", append([]string{"-Z", "-c", dir, "-d", filepath.Join(dir, "data"), "-R", dir}, args...)...)
+	d := &daemonProcess{Process: testprog.Start(t, cmd), dir: dir}
+	line := regexp.MustCompile(`listening on (\S+)\n`)
+	text := d.Await(t, d.Stderr, "listening", line.MatchString)
+	d.addr = netip.MustParseAddrPort(line.FindStringSubmatch(text)[1])
+	return d
+}
+
+// at returns the daemon's port at an address of this host.
+func (d *daemonProcess) at(host string) string {
+	return netip.AddrPortFrom(netip.MustParseAddr(host), d.addr.Port()).String()
+}
+
+// connect sets up a control connection.
+func connect(t *testing.T, addr string) *control.Client {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := control.Connect(t.Context(), conn, control.ClientConfig{Modes: owamp.ModeOpen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// said returns what owampd has said, but for the line about the clock, and
+// without the program's name.
+func (d *daemonProcess) said() []string {
+	var lines []string
+	tag := regexp.MustCompile(fmt.Sprintf(`^owampd\[%d\]: `, d.Cmd.Process.Pid))
+	for _, l := range d.Stderr.Lines() {
+		if l = tag.ReplaceAllString(l, ""); !strings.HasPrefix(l, "NTP: Status UNSYNC") {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
+
+// TestServe: an owampd says where it listens and which process it is, tells
+// clients the start that it tells its host, and ends cleanly at the signals that
+// end the reference, also while a client is connected.
+func TestServe(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			d := launch(t, "127.0.0.1:0")
+			client := connect(t, d.addr.String())
+			idle, err := net.Dial("tcp", d.addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer idle.Close()
+
+			pid := d.Cmd.Process.Pid
+			checkText(t, filepath.Join(d.dir, pidName), fmt.Sprintf("%d\n", pid))
+			checkText(t, filepath.Join(d.dir, infoName), fmt.Sprintf("START=%020d\nPID=%d\n", uint64(client.ServerStart()), pid))
+			for _, sub := range []string{"catalog", "hierarchy/root"} {
+				if info, err := os.Stat(filepath.Join(d.dir, "data", sub)); err != nil || !info.IsDir() {
+					t.Errorf("data directory: %v", err)
+				}
+			}
+
+			d.Signal(sig)
+			if code := d.ExitCode(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			want := []string{"listening on " + d.addr.String(), "owampd: exiting...", "owampd: exited."}
+			if diff := cmp.Diff(want, d.said()); diff != "" {
+				t.Errorf("stderr (-want +got):\n%s", diff)
+			}
+			if s := d.Stdout.String(); s != "" {
+				t.Errorf("stdout: %q", s)
+			}
+		})
+	}
+}
+
+func checkText(t *testing.T, path, want string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%s: %v, %q, want %q", path, err, got, want)
+	}
+}
+
+// TestAddresses: a wildcard is both versions of IP, an address is that alone.
+func TestAddresses(t *testing.T) {
+	all := launch(t, ":0")
+	connect(t, all.at("127.0.0.1"))
+	connect(t, all.at("::1"))
+	v6 := launch(t, "[::1]:0")
+	connect(t, v6.at("::1"))
+	if conn, err := net.Dial("tcp", v6.at("127.0.0.1")); err == nil {
+		conn.Close()
+		t.Error("owampd at ::1 answers at 127.0.0.1")
+	}
+	named := launch(t, "localhost:0")
+	if !named.addr.Addr().IsLoopback() {
+		t.Errorf("owampd at localhost listens on %v", named.addr)
+	}
+}
+
+// TestRestart: the files of an owampd that was killed do not keep the next one
+// from starting.
+func TestRestart(t *testing.T) {
+	dir := t.TempDir()
+	first := launchIn(t, dir, "-f", "-S", "127.0.0.1:0")
+	first.Signal(syscall.SIGKILL)
+	first.ExitCode(t)
+	second := launchIn(t, dir, "-f", "-S", first.addr.String())
+	checkText(t, filepath.Join(dir, pidName), fmt.Sprintf("%d\n", second.Cmd.Process.Pid))
+	if code := second.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestHostilePeer: a client that breaks the protocol is told of in one line,
+// which its words cannot break; the others are served.
+func TestHostilePeer(t *testing.T) {
+	d := launch(t, "127.0.0.1:0")
+	for _, words := range []string{
+		strings.Repeat("GET / HTTP/1.1\r\nHost: owampd[1]: all is well\r\n\r\n", 10),
+		"\x00\x00\x00\x01" + strings.Repeat("\n", 160) + strings.Repeat("\x1b[2J\n", 100),
+		"\x00\x00\x00\x07", // cut short
+	} {
+		conn, err := net.Dial("tcp", d.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, words); err != nil {
+			t.Fatal(err)
+		}
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	connect(t, d.addr.String()).Close()
+	d.AwaitText(t, d.Stderr, "Connection ended: ", 3)
+	d.Terminate(t)
+	lines := d.said()
+	if len(lines) != 6 {
+		t.Errorf("stderr: %q, want one line a client", lines)
+	}
+	for _, l := range lines[1 : len(lines)-2] {
+		if !strings.HasPrefix(l, "Connection ended: ") || !strings.Contains(l, " peer=127.0.0.1:") {
+			t.Errorf("stderr: %q", l)
+		}
+		t.Log(l)
+	}
+}
+
+// TestPrivileges: what needs root is done, then nothing of root's is left.
+func TestPrivileges(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT CHECKED: dropping privileges needs root")
+	}
+	// Of /tmp and what is below it, only data is nobody's.
+	dir, err := os.MkdirTemp("/tmp", "owampd-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534
+	if err := os.Chown(data, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"nobody", "-65534"} {
+		d := launchIn(t, dir, "-U", user, "-S", "127.0.0.1:0")
+		connect(t, d.addr.String())
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{`Uid:(\s65534){4}`, `Gid:(\s65534){4}`, `Groups:\s65534 ?`, `CapPrm:\s0+`, `CapEff:\s0+`} {
+			if !regexp.MustCompile(`(?m)^` + want + `$`).Match(status) {
+				t.Errorf("-U %s: no %s in\n%s", user, want, status)
+			}
+		}
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", d.Cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, task := range tasks {
+			if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/status", d.Cmd.Process.Pid, task.Name())); err == nil && !strings.Contains(string(status), "Uid:\t65534\t65534\t65534\t65534\n") {
+				t.Errorf("-U %s: a thread is\n%s", user, status)
+			}
+		}
+		info, err := os.Stat(filepath.Join(data, "catalog"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid := info.Sys().(*syscall.Stat_t).Uid; uid != nobody {
+			t.Errorf("-U %s: the catalog is user %d's", user, uid)
+		}
+		if code := d.Terminate(t); code != 0 {
+			t.Errorf("-U %s: exit code %d", user, code)
+		}
+	}
+	t.Run("DataOfRoot", func(t *testing.T) {
+		if err := os.RemoveAll(data); err != nil {
+			t.Fatal(err)
+		}
+		p := testprog.Start(t, exec.Command("owampd", "-Z", "-c", dir, "-d", data, "-R", dir, "-U", "nobody", "-S", "127.0.0.1:0"))
+		if code := p.ExitCode(t); code != 1 {
+			t.Errorf("exit code %d", code)
+		}
+		if lines := p.Stderr.Lines(); len(lines) != 1 || !strings.HasSuffix(lines[0], "data: permission denied") {
+			t.Errorf("stderr: %q", lines)
+		}
+	})
+}
+
+// TestMetrics: an owampd that nobody has asked for anything shows itself, and a
+// session as soon as it is there.
+func TestMetrics(t *testing.T) {
+	d := launch(t, "127.0.0.1:0", "--metrics", "127.0.0.1:0")
+	url := regexp.MustCompile(`metrics are at (\S+)\n`).FindStringSubmatch(d.Stderr.String())[1]
+	if body := scrape(t, url); !strings.Contains(body, "owl_build_info{") || !strings.Contains(body, "process_open_fds ") || strings.Contains(body, "owamp_packets_total{") {
+		t.Errorf("metrics before any session:\n%s", body)
+	}
+	client := connect(t, d.addr.String())
+	sink, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	local := netip.MustParseAddr("127.0.0.1")
+	sid, err := owamp.NewSID(local, owamp.FromTime(time.Now()), strings.NewReader("4 octets or more"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, err := client.Request(t.Context(), []owamp.SessionSpec{{
+		ConfSender: true,
+		Slots:      []owamp.Slot{{Type: owamp.SlotFixed, Parameter: owamp.IntervalOf(10 * time.Millisecond)}},
+		Packets:    1000,
+		SID:        sid,
+		Sender:     netip.AddrPortFrom(local, 0),
+		Receiver:   sink.LocalAddr().(*net.UDPAddr).AddrPort(),
+		Start:      owamp.FromTime(time.Now()),
+		Timeout:    owamp.IntervalOf(time.Second),
+	}})
+	if err != nil || answers[0].Accept != owamp.AcceptOK {
+		t.Fatalf("%v, %v", answers, err)
+	}
+	if err := client.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := sink.ReadFrom(make([]byte, 1500)); err != nil {
+		t.Fatal(err)
+	}
+	labels := `destination="127.0.0.1",direction="from",source="127.0.0.1"`
+	testprog.Until(t, "a running session among the metrics", func() error {
+		body := scrape(t, url)
+		if !strings.Contains(body, "owamp_session_state{"+labels+`,state="running",stream=""} 1`) || !strings.Contains(body, "owamp_send_slip_seconds{"+labels) {
+			return fmt.Errorf("not in\n%s", body)
+		}
+		return nil
+	})
+	if d.Terminate(t) != 0 {
+		t.Error("owampd has not ended well")
+	}
+	if _, err := http.Get(url); err == nil {
+		t.Error("metrics of an owampd that has ended")
+	}
+}
+
+func scrape(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
