@@ -32,6 +32,7 @@ type stream struct {
 // suites but the reference's with itself, side by side. Then it looks at what
 // they have written.
 func TestInteropPowstream(t *testing.T) {
+	t.Parallel()
 	c, own := reference(t), owl(t)
 	servers := map[suite]*server{c: c.serve(t, 0), own: own.serve(t, 0)}
 	var streams []*stream

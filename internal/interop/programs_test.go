@@ -189,6 +189,12 @@ func (p *process) terminate(t testing.TB) int {
 // await waits for something in o, and for no longer than the process runs.
 func (p *process) await(t testing.TB, o *output, what string, ok func(text string) bool) {
 	t.Helper()
+	p.awaitFor(t, patience, o, what, ok)
+}
+
+// awaitFor is await with a patience of its own.
+func (p *process) awaitFor(t testing.TB, patience time.Duration, o *output, what string, ok func(text string) bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, fmt.Errorf("no %s after %v", what, patience))
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)

@@ -1,0 +1,63 @@
+package interop
+
+import (
+	"testing"
+	"time"
+)
+
+// longArgs make a stream of sessions that are shorter than what a session needs
+// to be set up and to be settled, so that a dozen exist at once.
+var longArgs = []string{"-c", "100", "-i", "0.01", "-L", "2"}
+
+// TestInteropLong lets such sessions follow one another for two minutes, from
+// the reference's owampd and from Owl's side by side.
+func TestInteropLong(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: takes two minutes")
+	}
+	t.Parallel()
+	c, own := reference(t), owl(t)
+	for _, from := range []suite{c, own} {
+		t.Run(from.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			v := from.serve(t, 0)
+			args := append([]string{"-p", "-P", "0", "-d", dir}, longArgs...)
+			checkLong(t, run(t, here, own.command("powstream", append(args, v.at(true))...)), dir)
+		})
+	}
+}
+
+// checkLong waits for two minutes' sessions of powstream, ends it and checks that
+// there is no hole anywhere, nor a packet missing.
+func checkLong(t *testing.T, p *process, dir string) {
+	t.Helper()
+	const least = 120 * time.Second
+	p.awaitFor(t, 2*least, p.stdout, "files of two minutes", func(string) bool {
+		lines := p.stdout.lines()
+		if len(lines) < 2 {
+			return false
+		}
+		start, _ := span(t, lines[0])
+		_, end := span(t, lines[len(lines)-1])
+		return end.Sub(start) >= least
+	})
+	if code := p.terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	all := sessionsIn(t, dir)
+	checkChain(t, all)
+	checkPrinted(t, dir, p.stdout.lines())
+	received := 0
+	for i, m := range all {
+		if i > 0 && i >= len(all)-4 && m.isCut(t) {
+			continue // it was running at the end
+		}
+		m.checkWhole(t)
+		received += m.count(m.Spec.Packets).received
+	}
+	if told := gapLine.FindAllString(p.stderr.String(), -1); told != nil {
+		t.Errorf("told of %q: want no gap", told)
+	}
+	t.Logf("%d sessions, %d packets, without a hole", len(all), received)
+}
