@@ -166,7 +166,7 @@ func (s *session) try(ctx context.Context) (again bool, err error) {
 	case a.Accept == owamp.AcceptTemporaryLimit && len(s.unfit) == 0:
 		return true, nil // perhaps it has no port left to pair with this one
 	case a.Accept != owamp.AcceptOK:
-		return false, &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)}
+		return false, &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)} //nolint:staticcheck // the reference's words
 	}
 	s.spec.Sender = netip.AddrPortFrom(path.Peer, answers[0].Port)
 	if !s.lease.Fix(answers[0].Port) {
@@ -244,11 +244,11 @@ func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 	case lost = <-peer:
 	case <-ctx.Done():
 	}
-	settled := ctx.Err() == nil
-	if !settled {
+	ended := ctx.Err() != nil
+	if ended {
 		s.rec.CutShort()
 	}
-	if context.Cause(ctx) == errClockSet {
+	if errors.Is(context.Cause(ctx), errClockSet) {
 		lost = errClockSet // what is said of now says nothing of the schedule
 	}
 	var reports []owamp.SendReport
@@ -268,16 +268,14 @@ func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 	s.track.Settle(report, s.receiving.Stats())
 	until := s.start
 	if err == nil {
-		until, err = s.write(settled)
+		until, err = s.write(!ended)
 	}
-	switch {
+	switch going := ctx.Err() == nil; {
 	case err != nil:
 		return until, &failure{GapLocalOverload, err}
-	case ctx.Err() != nil:
-		return until, nil
-	case lost != nil:
+	case going && lost != nil:
 		return until, &failure{GapControlLost, fmt.Errorf("session %v: %w", s.spec.SID, lost)}
-	case until != s.end:
+	case going && until != s.end:
 		return until, &failure{GapControlLost, fmt.Errorf("session %v: the peer stopped it early", s.spec.SID)}
 	}
 	return until, nil

@@ -71,7 +71,7 @@ func newWorld(t *testing.T) *world {
 // directory returns a directory for the test: in memory where the system has
 // that, because every file is synced.
 func directory(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "owl")
+	dir, err := os.MkdirTemp("/dev/shm", "owl") //nolint:usetesting // that is not there
 	if err != nil {
 		return t.TempDir()
 	}
@@ -147,7 +147,7 @@ func (w *world) serveOn(ln *memwire.Listener, on net.Listener, change func(*serv
 
 // kill makes the host go away without a word.
 func (h *host) kill() {
-	h.Listener.Close()
+	h.Close()
 	h.Cut()
 	synctest.Wait()
 	h.stop()

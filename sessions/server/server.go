@@ -172,7 +172,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 	log := s.log.With("peer", conn.RemoteAddr().String())
 	log.Debug(fmt.Sprintf("Connection to %v", conn.LocalAddr()))
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
 	}
 	c := &conversation{Server: s, log: log}
 	err := control.Serve(ctx, conn, control.ServerConfig{
