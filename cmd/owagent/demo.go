@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"owl/histogram"
 	"owl/internal/cli"
 	"owl/internal/table"
@@ -61,7 +59,10 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		return err
 	}
 	view := newView(stdout, getenv("TERM"))
-	log := cli.NewLogger(cli.LogConfig{Program: "owagent", Stderr: view.above(stderr), Level: slog.LevelWarn})
+	logger := func(least slog.Level) *slog.Logger {
+		return cli.NewLogger(cli.LogConfig{Program: "owagent", Stderr: view.above(stderr), Level: least})
+	}
+	log := logger(slog.LevelWarn)
 	clk := clock.New(clock.Config{Shift: shift})
 	engine, err := probe.New(probe.Config{Clock: clk, Log: log})
 	if err != nil {
@@ -88,7 +89,7 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		Clock:  clk,
 		Prober: ports.Engine(engine),
 		Random: rand.Reader,
-		Log:    log,
+		Log:    logger(slog.LevelError), // what befalls its one client that one tells itself
 		Store:  store,
 	})
 	work.Go(func() { srv.Serve(serving, ln) })
@@ -98,8 +99,7 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		return err
 	}
 	defer files.Close()
-	reg := prometheus.NewRegistry()
-	collector, err := metrics.New(reg, metrics.Version(cli.Version))
+	reg, collector, err := metrics.NewRegistry(cli.Version)
 	if err != nil {
 		return err
 	}
@@ -146,10 +146,12 @@ Ctrl-C ends it.
 
 `, demoRate, ln.Addr(), url, dir, demoPackets/demoRate)
 
-	var measuring sync.WaitGroup
-	measuring.Go(func() { stream.Run(ctx) })
+	measuring, stopMeasuring := context.WithCancel(ctx)
+	var measured sync.WaitGroup
+	measured.Go(func() { stream.Run(measuring) })
 	err = view.show(ctx, stream)
-	measuring.Wait()
+	stopMeasuring() // nobody looks any more
+	measured.Wait()
 	if err != nil {
 		return err
 	}

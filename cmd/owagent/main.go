@@ -30,17 +30,7 @@ func main() {
 
 // run is the program.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	refuse := func(err error, help bool) int {
-		fmt.Fprintf(stderr, "owagent: %v\n", err)
-		if help {
-			io.WriteString(stderr, usage)
-		}
-		return 1
-	}
 	opts, rest, err := getopt.Parse(args[1:], "h", []getopt.Long{{Name: "help"}, {Name: "version"}})
-	if err != nil {
-		return refuse(err, true)
-	}
 	for _, o := range opts {
 		if o.Name == "version" {
 			fmt.Fprintf(stdout, "owagent (Owl) %s\n", cli.Version)
@@ -50,15 +40,21 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return 0
 	}
 	switch {
+	case err != nil:
 	case len(rest) == 0:
-		return refuse(errors.New("want a command"), true)
+		err = errors.New("want a command")
 	case rest[0] != "demo":
-		return refuse(fmt.Errorf("command %q: want demo", rest[0]), true)
+		err = fmt.Errorf("command %q: want demo", rest[0])
 	case len(rest) > 1:
-		return refuse(fmt.Errorf("demo %q: want no argument", rest[1]), true)
+		err = fmt.Errorf("demo %q: want no argument", rest[1])
+	}
+	if err != nil {
+		cli.Refuse(stderr, "owagent", &cli.UsageError{Err: err}, usage)
+		return 1
 	}
 	if err := demo(ctx, getenv, stdout, stderr); err != nil {
-		return refuse(err, false)
+		cli.Refuse(stderr, "owagent", err, usage)
+		return 1
 	}
 	return 0
 }
