@@ -244,7 +244,7 @@ func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 	case lost = <-peer:
 	case <-ctx.Done():
 	}
-	ended := ctx.Err() != nil
+	ended := ctx.Err() != nil && !s.isDone()
 	if ended {
 		s.rec.CutShort()
 	}
@@ -279,6 +279,16 @@ func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
 		return until, &failure{GapControlLost, fmt.Errorf("session %v: the peer stopped it early", s.spec.SID)}
 	}
 	return until, nil
+}
+
+// isDone reports whether every packet is settled.
+func (s *session) isDone() bool {
+	select {
+	case <-s.rec.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // linger waits for d, or until ctx is done.
