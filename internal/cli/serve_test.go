@@ -106,6 +106,7 @@ func TestSignals(t *testing.T) {
 	}
 	kill(syscall.SIGUSR1)
 	kill(syscall.SIGUSR2)
+	kill(syscall.SIGPIPE)
 	kill(syscall.SIGHUP)
 	<-hangup
 	if ctx.Err() != nil {

@@ -139,6 +139,30 @@ func TestCacheAsksAgainAfterFailure(t *testing.T) {
 	})
 }
 
+// TestCacheInHurry: who cannot wait any more gets the names that are known.
+func TestCacheInHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewCache(resolver(func(_ context.Context, addr string) ([]string, error) {
+			time.Sleep(time.Second)
+			return []string{"host-" + addr + "."}, nil
+		}), false)
+		known, unknown := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		c.Prefetch(known)
+		time.Sleep(2 * time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		for wait, want := range []stats.Names{
+			0: {From: "host-192.0.2.1", To: Unknown},
+			1: {From: "host-192.0.2.1", To: "host-192.0.2.2"},
+		} {
+			if got := c.NamesContext(ctx, known, unknown); got != want {
+				t.Errorf("after %d s: %v, want %v", wait, got, want)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 func TestCacheNumeric(t *testing.T) {
 	c := NewCache(nil, true)
 	want := stats.Names{From: "192.0.2.1", To: "2001:db8::1"}
