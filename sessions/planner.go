@@ -35,6 +35,7 @@ type planner struct {
 	retryAt  time.Time       // no session is tried before
 	reason   GapReason       // why the planner is not anchored
 	short    bool            // it was told that sessions are short
+	told     string          // the last failure that was logged; empty: it has worked since
 
 	looked     owamp.Timestamp // the clock when it was last looked at
 	lookedMono time.Time       // and a clock that nobody sets
@@ -248,6 +249,7 @@ func (p *planner) handle(e event, going bool) {
 func (p *planner) up(s *session) {
 	s.up = true
 	s.retry, p.retry = p.retry, 0
+	p.told = ""
 	p.local, p.rtt = s.spec.Receiver.Addr(), s.rtt
 	if !p.short && p.length() < 3*s.rtt {
 		p.short = true
@@ -276,6 +278,10 @@ func (p *planner) fail(e event) {
 		p.retry = min(max(2*p.retry, firstRetry), p.cfg.RetryCap)
 		p.retryAt = time.Now().Add(p.retry)
 	}
+	if e.err.Error() == p.told {
+		level = slog.LevelDebug // what has been told, for as long as it lasts
+	}
+	p.told = e.err.Error()
 	p.log.Log(context.Background(), level, fmt.Sprintf("%v; trying again in %v", e.err, p.retry))
 	if p.next == 0 {
 		p.tally.Begin(p.asked)

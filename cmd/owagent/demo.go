@@ -92,7 +92,11 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		Log:    logger(slog.LevelError), // what befalls its one client that one tells itself
 		Store:  store,
 	})
-	work.Go(func() { srv.Serve(serving, ln) })
+	work.Go(func() {
+		if err := srv.Serve(serving, ln); err != nil {
+			log.Error(err.Error())
+		}
+	})
 
 	files, err := sessions.OpenDirectory(dir)
 	if err != nil {

@@ -31,8 +31,8 @@ func main() {
 // run is the program.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	opts, rest, err := getopt.Parse(args[1:], "h", []getopt.Long{{Name: "help"}, {Name: "version"}})
-	for _, o := range opts {
-		if o.Name == "version" {
+	if err == nil && len(opts) > 0 {
+		if opts[0].Name == "version" {
 			fmt.Fprintf(stdout, "owagent (Owl) %s\n", cli.Version)
 		} else {
 			io.WriteString(stdout, usage)

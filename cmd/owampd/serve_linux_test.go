@@ -199,7 +199,7 @@ func TestPrivileges(t *testing.T) {
 		t.Skip("NOT CHECKED: dropping privileges needs root")
 	}
 	// Of /tmp and what is below it, only data is nobody's.
-	dir, err := os.MkdirTemp("/tmp", "owampd-test-")
+	dir, err := os.MkdirTemp("/tmp", "owampd-test-") //nolint:usetesting // what is above t.TempDir is root's alone
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -240,7 +240,7 @@ func testMetrics(t *testing.T, addr string) {
 	got := make(map[string]bool)
 	for _, m := range series.FindAllStringSubmatch(body, -1) {
 		name, found := m[1], m[2]
-		for _, l := range strings.Split(labels, ",") {
+		for l := range strings.SplitSeq(labels, ",") {
 			if !strings.Contains(found, l) {
 				t.Errorf("%s{%s} without %s", name, found, l)
 			}

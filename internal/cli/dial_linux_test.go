@@ -55,7 +55,7 @@ func TestDialDevice(t *testing.T) {
 	port := listenAt(t, "127.0.0.1", 0)
 	d := Dialer{Resolver: fakeDNS{}, Server: "127.0.0.1", Port: strconv.Itoa(port), Device: "lo"}
 	got := dialed(d.Dial(t.Context()))
-	if want := "127.0.0.1 to 127.0.0.1, test with 127.0.0.1"; got != want && !(os.Geteuid() != 0 && strings.HasSuffix(got, "binding to device lo: operation not permitted")) {
+	if want := "127.0.0.1 to 127.0.0.1, test with 127.0.0.1"; got != want && (os.Geteuid() == 0 || !strings.HasSuffix(got, "binding to device lo: operation not permitted")) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	d.Device = "nosuch0"

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -64,8 +65,8 @@ func (m *measurement) metrics(t *testing.T) samples {
 	})
 	client := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial: func(network, addr string) (c net.Conn, err error) {
-			if e := m.here.Do(func() { c, err = net.Dial(network, addr) }); e != nil {
+		DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+			if e := m.here.Do(func() { c, err = new(net.Dialer).DialContext(ctx, network, addr) }); e != nil {
 				return nil, e
 			}
 			return c, err

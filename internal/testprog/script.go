@@ -31,6 +31,7 @@ func Scripts(dir string) testscript.Params {
 				return err
 			}
 			e.Defer(func() { l.Close() })
+			e.Vars = append(e.Vars, quickExit)
 			e.Setenv("TAKEN", l.Addr().String())
 			e.Setenv("LOCKER", strconv.Itoa(os.Getpid()))
 			return nil
