@@ -22,5 +22,5 @@
 // shortly before the next packet is due, spins for the rest, stamps the packet
 // and hands it to the kernel, one packet a call.
 //
-// Only Linux has an engine for now.
+// Only Linux has an engine.
 package probe
