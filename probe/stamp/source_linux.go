@@ -19,8 +19,9 @@ const (
 	// rest is how long a packet of a trial lies in the socket before it is
 	// read, so that the time of arrival and that of reading differ clearly.
 	rest = time.Millisecond
-	// trialTimeout bounds the wait for a packet on the loopback interface.
-	trialTimeout = 100 * time.Millisecond
+	// trialTimeout bounds the wait for a packet on the loopback interface. Its
+	// sender is a thread of this process, which a busy host may keep waiting.
+	trialTimeout = 3 * time.Second
 )
 
 var errLate = errors.New("stamped when it was read, not when it arrived")
