@@ -74,7 +74,7 @@ func awaitRecords(t *testing.T, dir string) (path string) {
 		}
 		for _, name := range names {
 			info, err := os.Stat(name)
-			if err == nil && info.Size() > 1000 {
+			if err == nil && info.Size() > 4000 {
 				path = name
 				return nil
 			}
