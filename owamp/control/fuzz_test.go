@@ -61,8 +61,11 @@ func FuzzServe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := newHandler()
 		pending, accepted := 0, 0
-		h.answer = func(*owamp.SessionSpec) owamp.Accepted {
+		h.answer = func(spec *owamp.SessionSpec) owamp.Accepted {
 			accepted++
+			if spec.ConfSender {
+				h.reports = append(h.reports, owamp.SendReport{SID: spec.SID})
+			}
 			return owamp.Accepted{Port: 9000, SID: owamp.SID{14: byte(accepted >> 8), 15: byte(accepted)}}
 		}
 		conn := scriptOf(b)

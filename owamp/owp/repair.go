@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"os"
+
+	"owl/owamp"
 )
 
 // Repair completes a file that a [Writer] has left in the middle, because its
@@ -30,16 +32,25 @@ func Repair(f *os.File) (*Header, error) {
 	if r.records > math.MaxUint32 {
 		return nil, fmt.Errorf("%s: %d records, want at most %d", f.Name(), r.records, uint32(math.MaxUint32))
 	}
+	// A record counts when the next one is known to be whole: the one before a
+	// damaged one may lie on the same page in part.
+	var before owamp.Record
+	counts := false
 	for rec, err := range r.Records() {
 		if _, damaged := errors.AsType[*FormatError](err); damaged {
-			// The one before may lie on the same page in part.
-			w.records = max(w.records-1, 0)
+			counts = false
 			break
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		w.count(&rec)
+		if counts {
+			w.count(&before)
+		}
+		before, counts = rec, true
+	}
+	if counts {
+		w.count(&before)
 	}
 	if err := w.FinishIncomplete(); err != nil {
 		return nil, err
