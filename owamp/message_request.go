@@ -26,7 +26,8 @@ const (
 //	12  Sender Port   u16
 //	14  Receiver Port u16
 //	16  Sender Address[16]
-//	32  Receiver Address[16], both 4 octets and zeros with IPVN 4
+//	32  Receiver Address[16], both 4 octets and zeros with IPVN 4; an IPv4
+//	    address beside an IPv6 one is sent mapped into IPv6
 //	48  SID[16]
 //	64  Padding       u32
 //	68  Start         Timestamp
@@ -36,25 +37,30 @@ const (
 //	96  HMAC[16]
 func (s *SessionSpec) AppendRequest(b []byte) []byte {
 	version := byte(6)
-	if s.Receiver.Addr().Unmap().Is4() {
+	sender, receiver := s.Sender.Addr().As16(), s.Receiver.Addr().As16()
+	if a, b := s.Sender.Addr().Unmap(), s.Receiver.Addr().Unmap(); !a.Is6() && !b.Is6() {
 		version = 4
+		sender, receiver = first4(a), first4(b)
 	}
 	b = append(b, byte(CommandRequestSession), version, octet(s.ConfSender), octet(s.ConfReceiver))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s.Slots)))
 	b = binary.BigEndian.AppendUint32(b, s.Packets)
 	b = binary.BigEndian.AppendUint16(b, s.Sender.Port())
 	b = binary.BigEndian.AppendUint16(b, s.Receiver.Port())
-	for _, a := range []netip.Addr{s.Sender.Addr(), s.Receiver.Addr()} {
-		octets := a.Unmap().AsSlice()
-		b = append(b, octets...)
-		b = appendZeros(b, 16-len(octets))
-	}
+	b = append(b, sender[:]...)
+	b = append(b, receiver[:]...)
 	b = append(b, s.SID[:]...)
 	b = binary.BigEndian.AppendUint32(b, s.Padding)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Start))
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Timeout))
 	b = binary.BigEndian.AppendUint32(b, s.TypeP)
 	return appendZeros(b, 8+BlockSize)
+}
+
+// first4 returns a, IPv4 or not set, in the first 4 of 16 octets.
+func first4(a netip.Addr) (b [16]byte) {
+	copy(b[:], a.AsSlice())
+	return b
 }
 
 func octet(set bool) byte {

@@ -83,8 +83,9 @@ func (n network) arrivals(t testing.TB, rng *rand.Rand, spec *owamp.SessionSpec)
 	due := spec.Start
 	for seq := range n.packets {
 		due = due.Add(g.Next())
+		lost := event{due.Add(spec.Timeout), owamp.Record{Seq: seq, Sent: due, SentErr: owamp.UnknownError, RecvErr: estimate, TTL: 255}}
 		if rng.Float64() < n.loss {
-			events = append(events, event{due.Add(spec.Timeout), owamp.Record{Seq: seq, Sent: due, SentErr: owamp.UnknownError, RecvErr: estimate, TTL: 255}})
+			events = append(events, lost)
 			continue
 		}
 		r := owamp.Record{Seq: seq, Sent: due.Add(owamp.Interval(rng.Uint32N(1 << 16))), SentErr: estimate, RecvErr: estimate + owamp.ErrorEstimate(rng.IntN(3)), TTL: uint8(250 + rng.IntN(2))}
@@ -98,7 +99,12 @@ func (n network) arrivals(t testing.TB, rng *rand.Rand, spec *owamp.SessionSpec)
 		arrive := r.Sent.Add(owamp.IntervalSeconds(d))
 		for copies := 1; ; copies++ {
 			r.Recv = arrive + owamp.Timestamp(int64(n.offset*(1<<32)))
-			events = append(events, event{arrive, r})
+			// A receiver passes over what comes after its time-out.
+			if arrive < lost.at {
+				events = append(events, event{arrive, r})
+			} else if copies == 1 {
+				events = append(events, lost)
+			}
 			if copies == 4 || rng.Float64() >= n.duplicate {
 				break
 			}
