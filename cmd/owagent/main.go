@@ -13,13 +13,13 @@ import (
 	"owl/internal/getopt"
 )
 
-const usage = `usage: owagent demo
+var program = cli.Program{Name: "owagent", Usage: `usage: owagent demo
 
    demo       measure one-way latency on loopback and show it, until Ctrl-C or
               for DEMO_SECONDS seconds
    -h, --help print this message
    --version  print the version
-`
+`}
 
 func main() {
 	ctx, _, stop := cli.Signals(context.Background())
@@ -30,14 +30,11 @@ func main() {
 
 // run is the program.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	opts, rest, err := getopt.Parse(args[1:], "h", []getopt.Long{{Name: "help"}, {Name: "version"}})
+	opts, rest, err := getopt.Parse(args[1:], "h", cli.StandardLong)
 	if err == nil && len(opts) > 0 {
-		if opts[0].Name == "version" {
-			fmt.Fprintf(stdout, "owagent (Owl) %s\n", cli.Version)
-		} else {
-			io.WriteString(stdout, usage)
-		}
-		return 0
+		var asked cli.Standard
+		asked.Set(opts[0].Name)
+		return program.Tell(asked, stdout)
 	}
 	switch {
 	case err != nil:
@@ -49,12 +46,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		err = fmt.Errorf("demo %q: want no argument", rest[1])
 	}
 	if err != nil {
-		cli.Refuse(stderr, "owagent", &cli.UsageError{Err: err}, usage)
-		return 1
+		return program.Refuse(stderr, &cli.UsageError{Err: err})
 	}
 	if err := demo(ctx, getenv, stdout, stderr); err != nil {
-		cli.Refuse(stderr, "owagent", err, usage)
-		return 1
+		return program.Refuse(stderr, err)
 	}
 	return 0
 }

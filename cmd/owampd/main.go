@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 
@@ -22,16 +21,10 @@ func main() {
 func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		cli.Refuse(stderr, "owampd", err, usage)
-		return 1
+		return program.Refuse(stderr, err)
 	}
-	switch {
-	case o.help:
-		io.WriteString(stdout, usage)
-		return 0
-	case o.version:
-		fmt.Fprintf(stdout, "owampd (Owl) %s\n", cli.Version)
-		return 0
+	if o.Asked() {
+		return program.Tell(o.Standard, stdout)
 	}
 	log := cli.NewLogger(cli.LogConfig{
 		Program:  args[0],

@@ -17,7 +17,7 @@ import (
 	"owl/probe"
 )
 
-const usage = `usage: owampd [arguments]
+var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
 [arguments] are as follows:
 
    -a authmode   offered modes: letters of A [authenticated], E [encrypted], O [open]
@@ -39,7 +39,7 @@ const usage = `usage: owampd [arguments]
 
 owampd answers OWAMP clients: it sends test packets to those who ask for them and
 records those that come.
-`
+`}
 
 const (
 	confName   = "owamp-server.conf"
@@ -49,6 +49,7 @@ const (
 
 // options are what the conf file and the command line say.
 type options struct {
+	cli.Standard
 	confDir        string
 	modes          owamp.Mode // 0: not given
 	listen         string     // srcnode
@@ -67,17 +68,14 @@ type options struct {
 	rootFolly      bool
 	foreground     bool
 	metrics        string
-	help, version  bool
 	remarks        []string // to be said once at the start
 }
 
 const letters = "a:c:d:e:fG:hP:R:S:U:vwZ"
 
-var long = []getopt.Long{
+var long = append([]getopt.Long{
 	{Name: "metrics", Arg: true},
-	{Name: "help"},
-	{Name: "version"},
-}
+}, cli.StandardLong...)
 
 // parse reads the command line and the conf file that it names. What the
 // command line says goes before what the file says.
@@ -101,13 +99,11 @@ func parse(args []string) (*options, error) {
 		switch opt.Name {
 		case "c":
 			o.confDir, confGiven = opt.Value, true
-		case "h", "help":
-			o.help = true
-		case "version":
-			o.version = true
+		default:
+			o.Standard.Set(opt.Name)
 		}
 	}
-	if o.help || o.version {
+	if o.Asked() {
 		return o, nil
 	}
 	if err := o.readConf(confGiven); err != nil {

@@ -163,7 +163,7 @@ func FuzzOptions(f *testing.F) {
 			}
 			return
 		}
-		if !o.help && !o.version && (!o.foreground || o.endDelay != time.Second || o.ports.Low > o.ports.High || o.modes&^owamp.ModeOpen != 0 && len(o.remarks) == 0) {
+		if !o.Help && !o.Version && (!o.foreground || o.endDelay != time.Second || o.ports.Low > o.ports.High || o.modes&^owamp.ModeOpen != 0 && len(o.remarks) == 0) {
 			t.Fatalf("%q: %+v", line, o)
 		}
 	})

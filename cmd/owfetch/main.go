@@ -9,9 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"owl/internal/aside"
 	"owl/internal/cli"
@@ -23,35 +20,26 @@ import (
 	"owl/sessions/fetch"
 )
 
-var usage = `usage: owfetch [arguments] servaddr [SID savefile]+
+var program = cli.Program{Name: "owfetch", Usage: `usage: owfetch [arguments] servaddr [SID savefile]+
 [arguments] are as follows:
 
    -h             print this message and exit
    --version      print the version and exit
 
-` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "report nothing")
+` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "report nothing")}
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	cli.Main(run)
 }
 
 // run is the program.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		cli.Refuse(stderr, "owfetch", err, usage)
-		return 1
+		return program.Refuse(stderr, err)
 	}
-	switch {
-	case o.help:
-		io.WriteString(stderr, usage)
-		return 0
-	case o.version:
-		fmt.Fprintf(stdout, "owfetch (Owl) %s\n", cli.Version)
-		return 0
+	if o.Asked() {
+		return program.Tell(o.Standard, stdout)
 	}
 	for _, note := range o.report.Settle() {
 		fmt.Fprintf(stderr, "owfetch: %s\n", note)
@@ -70,11 +58,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 // options are a command line.
 type options struct {
-	conn          cli.ClientOptions
-	report        report.Options
-	server        string
-	sessions      []session
-	help, version bool
+	cli.Standard
+	conn     cli.ClientOptions
+	report   report.Options
+	server   string
+	sessions []session
 }
 
 // A session is one to fetch, and where to save it.
@@ -85,13 +73,11 @@ type session struct {
 
 const letters = cli.ClientLetters + report.Letters + "hw"
 
-var long = []getopt.Long{{Name: "help"}, {Name: "version"}}
-
 // parse reads a command line. Options may stand behind its operands, as GNU
 // getopt has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, letters, long)
+	opts, rest, err := getopt.ParseMixed(args, letters, cli.StandardLong)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
@@ -100,7 +86,7 @@ func parse(args []string) (*options, error) {
 			return nil, err
 		}
 	}
-	if o.help || o.version {
+	if o.Asked() {
 		return o, nil
 	}
 	if len(rest) < 3 || len(rest)%2 == 0 {
@@ -125,12 +111,7 @@ func (o *options) set(name, value string) error {
 	if ok, err := o.report.Set(name, value); ok || err != nil {
 		return err
 	}
-	switch name {
-	case "h", "help":
-		o.help = true
-	case "version":
-		o.version = true
-	}
+	o.Standard.Set(name)
 	return nil
 }
 

@@ -135,8 +135,8 @@ func TestArguments(t *testing.T) {
 		stderr string // its first line
 		usage  bool
 	}{
-		{"-h", 0, "", "usage: owfetch [arguments] servaddr [SID savefile]+", true},
-		{"--help", 0, "", "usage: owfetch [arguments] servaddr [SID savefile]+", true},
+		{"-h", 0, "usage: owfetch [arguments] servaddr [SID savefile]+", "", false},
+		{"--help", 0, "usage: owfetch [arguments] servaddr [SID savefile]+", "", false},
 		{"--version", 0, "owfetch (Owl) ", "", false},
 		{"", 1, "", "owfetch: want a servaddr, and pairs of a SID and a savefile after it", true},
 		{"h", 1, "", "owfetch: want a servaddr, and pairs of a SID and a savefile after it", true},

@@ -50,16 +50,10 @@ var errInterrupted = errors.New("interrupted")
 func run(ctx context.Context, early <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		cli.Refuse(stderr, "owping", err, usage)
-		return failure
+		return program.Refuse(stderr, err)
 	}
-	switch {
-	case o.help:
-		io.WriteString(stderr, usage)
-		return ok
-	case o.version:
-		fmt.Fprintf(stdout, "owping (Owl) %s\n", cli.Version)
-		return ok
+	if o.Asked() {
+		return program.Tell(o.Standard, stdout)
 	}
 	for _, note := range o.report.Settle() {
 		fmt.Fprintf(stderr, "owping: %s\n", note)

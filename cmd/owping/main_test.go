@@ -352,8 +352,8 @@ func TestServerCloses(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for args, want := range map[string]string{"-h": usage, "--help": usage} {
-		if code, stdout, stderr := owping(t, args); code != 0 || stdout != "" || stderr != want {
+	for _, args := range []string{"-h", "--help"} {
+		if code, stdout, stderr := owping(t, args); code != 0 || stdout != program.Usage || stderr != "" {
 			t.Errorf("owping %s: exit code %d, %q, %q", args, code, stdout, stderr)
 		}
 	}

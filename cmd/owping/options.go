@@ -16,7 +16,7 @@ import (
 	"owl/probe"
 )
 
-var usage = `usage: owping [arguments] testaddr [servaddr]
+var program = cli.Program{Name: "owping", Usage: `usage: owping [arguments] testaddr [servaddr]
 [arguments] are as follows:
 
    -h             print this message and exit
@@ -40,10 +40,11 @@ var usage = `usage: owping [arguments] testaddr [servaddr]
 
 Without any of -f, -F, -t and -T both directions are tested.
 
-` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "run the test and report nothing")
+` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "run the test and report nothing")}
 
 // options are a command line.
 type options struct {
+	cli.Standard
 	test, server     string // as given; server empty: the same as test
 	conn             cli.ClientOptions
 	report           report.Options
@@ -57,13 +58,10 @@ type options struct {
 	ports            probe.PortRange
 	padding          uint32
 	delay            time.Duration
-	help, version    bool
 }
 
 // letters are the reference's, which takes w, too, and gives it no meaning.
 const letters = cli.ClientLetters + report.Letters + "c:D:E:fF:hi:L:P:s:tT:wz:"
-
-var long = []getopt.Long{{Name: "help"}, {Name: "version"}}
 
 // maxPadding is the reference's.
 const maxPadding = 65000
@@ -77,7 +75,7 @@ func parse(args []string) (*options, error) {
 		ports:    probe.PortRange{Low: 8760, High: 9960},
 		endDelay: -1,
 	}
-	opts, rest, err := getopt.ParseMixed(args, letters, long)
+	opts, rest, err := getopt.ParseMixed(args, letters, cli.StandardLong)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
@@ -86,7 +84,7 @@ func parse(args []string) (*options, error) {
 			return nil, err
 		}
 	}
-	if o.help || o.version {
+	if o.Asked() {
 		return o, nil
 	}
 	if len(rest) < 1 || len(rest) > 2 {
@@ -141,10 +139,8 @@ func (o *options) set(name, value string) (err error) {
 		o.to, o.toFile = true, value
 	case "z":
 		o.delay, err = parseDelay("-z", value)
-	case "h", "help":
-		o.help = true
-	case "version":
-		o.version = true
+	default:
+		o.Standard.Set(name)
 	}
 	return err
 }

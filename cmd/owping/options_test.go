@@ -137,7 +137,7 @@ func FuzzParse(f *testing.F) {
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q: more than a line: %v", line, err)
 			}
-		case !o.help && !o.version && (o.test == "" || o.packets == 0 || len(o.slots) == 0 || !o.to && !o.from || o.endDelay < 0 || o.delay < 0):
+		case !o.Help && !o.Version && (o.test == "" || o.packets == 0 || len(o.slots) == 0 || !o.to && !o.from || o.endDelay < 0 || o.delay < 0):
 			t.Errorf("%q: %+v", line, o)
 		}
 	})

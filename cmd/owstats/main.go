@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"owl/internal/cli"
 	"owl/internal/hostname"
@@ -18,26 +15,17 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	cli.Main(run)
 }
 
 // run is the program.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		fmt.Fprintf(stderr, "owstats: %v\n%s", err, usage)
-		return 1
+		return program.Refuse(stderr, err)
 	}
-	switch {
-	case o.help:
-		io.WriteString(stderr, usage)
-		return 0
-	case o.version:
-		fmt.Fprintf(stdout, "owstats (Owl) %s\n", cli.Version)
-		return 0
+	if o.Asked() {
+		return program.Tell(o.Standard, stdout)
 	}
 	for _, note := range o.report.Settle() {
 		fmt.Fprintf(stderr, "owstats: %s\n", note)

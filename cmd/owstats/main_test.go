@@ -189,8 +189,8 @@ func TestArguments(t *testing.T) {
 		stdout string // a part of it
 		stderr string // its first line
 	}{
-		{"-h", 0, "", "usage: owstats [arguments] sessionfile [sessionfile]*"},
-		{"--help", 0, "", "usage: owstats [arguments] sessionfile [sessionfile]*"},
+		{"-h", 0, "usage: owstats [arguments] sessionfile [sessionfile]*", ""},
+		{"--help", 0, "usage: owstats [arguments] sessionfile [sessionfile]*", ""},
 		{"--version", 0, "owstats (Owl) ", ""},
 		{"", 1, "", "owstats: no session file given"},
 		{"-x " + file, 1, "", "owstats: unknown option -x"},

@@ -4,56 +4,50 @@ import (
 	"errors"
 	"fmt"
 
+	"owl/internal/cli"
 	"owl/internal/getopt"
 	"owl/internal/report"
 )
 
-var usage = `usage: owstats [arguments] sessionfile [sessionfile]*
+var program = cli.Program{Name: "owstats", Usage: `usage: owstats [arguments] sessionfile [sessionfile]*
 [arguments] are as follows:
 
    -h             print this message and exit
    --version      print the version and exit
 
-` + fmt.Sprintf(report.Usage, "ignore -v and -M")
+` + fmt.Sprintf(report.Usage, "ignore -v and -M")}
 
 // options are what the command line asks for.
 type options struct {
-	report  report.Options
-	files   []string
-	help    bool
-	version bool
+	cli.Standard
+	report report.Options
+	files  []string
 }
 
 // letters are the reference's; f, t and T belong to owping and say nothing here.
 const letters = report.Letters + "hftT:"
 
-var long = []getopt.Long{{Name: "help"}, {Name: "version"}}
-
 // parse reads a command line. Options may stand behind files, as GNU getopt
 // has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{report: report.Options{SinglePrecision: true}}
-	opts, files, err := getopt.ParseMixed(args, letters, long)
+	opts, files, err := getopt.ParseMixed(args, letters, cli.StandardLong)
 	if err != nil {
-		return nil, err
+		return nil, &cli.UsageError{Err: err}
 	}
 	for _, opt := range opts {
-		switch opt.Name {
-		case "h", "help":
-			o.help = true
-		case "version":
-			o.version = true
-		default:
-			if _, err := o.report.Set(opt.Name, opt.Value); err != nil {
-				return nil, err
-			}
+		if o.Standard.Set(opt.Name) {
+			continue
+		}
+		if _, err := o.report.Set(opt.Name, opt.Value); err != nil {
+			return nil, err
 		}
 	}
-	if o.help || o.version {
+	if o.Asked() {
 		return o, nil
 	}
 	if len(files) == 0 {
-		return nil, errors.New("no session file given")
+		return nil, &cli.UsageError{Err: errors.New("no session file given")}
 	}
 	o.files = files
 	return o, nil

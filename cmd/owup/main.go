@@ -7,44 +7,32 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"owl/internal/cli"
 	"owl/internal/getopt"
 )
 
-const usage = `usage: owup [arguments] servaddr
+var program = cli.Program{Name: "owup", Usage: `usage: owup [arguments] servaddr
 [arguments] are as follows:
 
    -h             print this message and exit
    --version      print the version and exit
 
-` + cli.ClientUsage
+` + cli.ClientUsage}
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	cli.Main(run)
 }
 
 // run is the program.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, _ func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		cli.Refuse(stderr, "owup", err, usage)
-		return 1
+		return program.Refuse(stderr, err)
 	}
-	switch {
-	case o.help:
-		io.WriteString(stderr, usage)
-		return 0
-	case o.version:
-		fmt.Fprintf(stdout, "owup (Owl) %s\n", cli.Version)
-		return 0
+	if o.Asked() {
+		return program.Tell(o.Standard, stdout)
 	}
 	since, err := o.ask(ctx)
 	if err != nil {
@@ -58,33 +46,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // options are a command line.
 type options struct {
-	conn          cli.ClientOptions
-	server        string
-	help, version bool
+	cli.Standard
+	conn   cli.ClientOptions
+	server string
 }
-
-var long = []getopt.Long{{Name: "help"}, {Name: "version"}}
 
 // parse reads a command line.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, cli.ClientLetters+"hw", long)
+	opts, rest, err := getopt.ParseMixed(args, cli.ClientLetters+"hw", cli.StandardLong)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
 	for _, opt := range opts {
-		switch opt.Name {
-		case "h", "help":
-			o.help = true
-		case "version":
-			o.version = true
-		default:
-			if _, err := o.conn.Set(opt.Name, opt.Value); err != nil {
-				return nil, err
-			}
+		if o.Standard.Set(opt.Name) {
+			continue
+		}
+		if _, err := o.conn.Set(opt.Name, opt.Value); err != nil {
+			return nil, err
 		}
 	}
-	if o.help || o.version {
+	if o.Asked() {
 		return o, nil
 	}
 	if len(rest) != 1 {

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 func owup(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), append([]string{"owup"}, args...), &out, &errs)
+	code = run(t.Context(), append([]string{"owup"}, args...), nil, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -40,8 +40,8 @@ func TestArguments(t *testing.T) {
 		stderr string // its first line
 		usage  bool
 	}{
-		{"-h", 0, "", "usage: owup [arguments] servaddr", true},
-		{"--help", 0, "", "usage: owup [arguments] servaddr", true},
+		{"-h", 0, "usage: owup [arguments] servaddr", "", false},
+		{"--help", 0, "usage: owup [arguments] servaddr", "", false},
 		{"--version", 0, "owup (Owl) ", "", false},
 		{"", 1, "", "owup: want one servaddr", true},
 		{"a b", 1, "", "owup: want one servaddr", true},
@@ -74,7 +74,7 @@ func TestServerFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out, errs bytes.Buffer
-	if code := run(ctx, []string{"owup", pingtest.Mute(t, 64, false)}, &out, &errs); code != 1 || strings.Count(errs.String(), "\n") != 1 {
+	if code := run(ctx, []string{"owup", pingtest.Mute(t, 64, false)}, nil, &out, &errs); code != 1 || strings.Count(errs.String(), "\n") != 1 {
 		t.Errorf("canceled: exit code %d, %q", code, errs.String())
 	}
 }

@@ -23,16 +23,10 @@ func main() {
 func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
 	if err != nil {
-		cli.Refuse(stderr, "powstream", err, usage)
-		return 1
+		return program.Refuse(stderr, err)
 	}
-	switch {
-	case o.help:
-		io.WriteString(stdout, usage)
-		return 0
-	case o.version:
-		fmt.Fprintf(stdout, "powstream (Owl) %s\n", cli.Version)
-		return 0
+	if o.Asked() {
+		return program.Tell(o.Standard, stdout)
 	}
 	log := o.logger(args[0], stderr)
 	ctx, end := context.WithCancelCause(ctx)

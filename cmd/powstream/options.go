@@ -14,7 +14,7 @@ import (
 	"owl/probe"
 )
 
-const usage = `usage: powstream [arguments] testaddr [servaddr]
+var program = cli.Program{Name: "powstream", Usage: `usage: powstream [arguments] testaddr [servaddr]
 [arguments] are as follows:
 
   Connection:
@@ -58,10 +58,11 @@ const usage = `usage: powstream [arguments] testaddr [servaddr]
 
 powstream measures one-way latency from testaddr to this host, session after
 session without holes, and writes START_END.owp and START_END.sum for each.
-`
+`}
 
 // options are a command line.
 type options struct {
+	cli.Standard
 	conn         cli.ClientOptions
 	test, server string // as given; server empty: the same as test
 	retry        time.Duration
@@ -85,18 +86,14 @@ type options struct {
 	verbose      int
 	metrics      string
 	check        bool
-	help         bool
-	version      bool
 }
 
 const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 
-var long = []getopt.Long{
+var long = append([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "check"},
-	{Name: "help"},
-	{Name: "version"},
-}
+}, cli.StandardLong...)
 
 const (
 	// maxPadding fills the greatest UDP packet over IPv4.
@@ -136,7 +133,7 @@ func parse(args []string) (*options, error) {
 	if o.verbose > 0 && !levelGiven {
 		o.level = slog.LevelDebug
 	}
-	if o.help || o.version {
+	if o.Asked() {
 		return o, nil
 	}
 	if len(rest) < 1 || len(rest) > 2 || slices.Contains(rest, "") {
@@ -209,11 +206,8 @@ func (o *options) set(name, value string) (err error) {
 		o.metrics = value
 	case "check":
 		o.check = true
-	case "h", "help":
-		o.help = true
-	case "version":
-		o.version = true
-	case "w": // the reference takes it, too, and gives it no meaning
+	default: // of them is -w: the reference takes it, and gives it no meaning
+		o.Standard.Set(name)
 	}
 	return err
 }

@@ -83,7 +83,7 @@ func FuzzOptions(f *testing.F) {
 			}
 			return
 		}
-		if o.help || o.version {
+		if o.Help || o.Version {
 			return
 		}
 		for _, v := range []float64{o.interval, o.timeout, o.bucket} {

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"owl/internal/getopt"
+)
+
+// A Program is what all programs are to those who call them.
+type Program struct {
+	Name  string
+	Usage string // what -h prints
+}
+
+// Main runs a program that SIGINT, SIGTERM and SIGHUP end, and exits with the
+// code that run returns.
+func Main(run func(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Refuse says on stderr in one line what is wrong with the command line, with
+// the usage text after it if that helps, and returns the exit code.
+func (p Program) Refuse(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+	if _, ok := errors.AsType[*UsageError](err); ok {
+		io.WriteString(stderr, p.Usage)
+	}
+	return 1
+}
+
+// A UsageError is a command line that is answered with the usage text.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Standard are the options of every program.
+type Standard struct{ Help, Version bool }
+
+// StandardLong are their long names; the letter is h.
+var StandardLong = []getopt.Long{{Name: "help"}, {Name: "version"}}
+
+// Set takes one option over, and reports whether it is one of these.
+func (s *Standard) Set(name string) bool {
+	switch name {
+	case "h", "help":
+		s.Help = true
+	case "version":
+		s.Version = true
+	default:
+		return false
+	}
+	return true
+}
+
+// Asked reports whether the program is only asked about itself.
+func (s *Standard) Asked() bool { return s.Help || s.Version }
+
+// Tell answers that on stdout, and returns the exit code.
+func (p Program) Tell(s Standard, stdout io.Writer) int {
+	if s.Help {
+		io.WriteString(stdout, p.Usage)
+	} else {
+		fmt.Fprintf(stdout, "%s (Owl) %s\n", p.Name, Version)
+	}
+	return 0
+}
