@@ -34,6 +34,11 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%d-%d", r.Low, r.High)
 }
 
+// Contains reports whether port is in the range; the zero PortRange has all.
+func (r PortRange) Contains(port uint16) bool {
+	return r == (PortRange{}) || r.Low <= port && port <= r.High
+}
+
 // ports returns how many ports the range has; 0: any.
 func (r PortRange) ports() int {
 	if r == (PortRange{}) {

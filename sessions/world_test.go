@@ -124,7 +124,7 @@ func (w *world) serve(delay time.Duration, change func(*server.Config)) *host {
 // serveOn is serve where the server gets another listener, made of ln.
 func (w *world) serveOn(ln *memwire.Listener, on net.Listener, change func(*server.Config)) *host {
 	w.t.Helper()
-	store, err := server.OpenStore(directory(w.t))
+	store, err := server.OpenStore(directory(w.t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func (w *world) serveOn(ln *memwire.Listener, on net.Listener, change func(*serv
 		Random:   seeded("server"),
 		Log:      slog.New(slog.DiscardHandler),
 		Store:    store,
-		EndDelay: time.Second,
+		Settings: server.Settings{EndDelay: time.Second},
 	}
 	if change != nil {
 		change(&cfg)

@@ -81,7 +81,7 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 	if err != nil {
 		return err
 	}
-	store, err := server.OpenStore(filepath.Join(dir, "server"))
+	store, err := server.OpenStore(filepath.Join(dir, "server"), log)
 	if err != nil {
 		return err
 	}

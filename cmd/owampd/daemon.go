@@ -62,15 +62,17 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		return nil, err
 	}
 	cfg := server.Config{
-		Modes:          owamp.ModeOpen,
-		Clock:          d.clock,
-		Ports:          o.ports,
-		Random:         rand.Reader,
-		Log:            log,
-		EndDelay:       o.endDelay,
-		IdleTimeout:    o.controlTimeout,
-		MaxConnections: o.maxConnections,
-		Started:        d.clock.Now(),
+		Settings: server.Settings{
+			Ports:          o.ports,
+			EndDelay:       o.endDelay,
+			IdleTimeout:    o.controlTimeout,
+			MaxConnections: o.maxConnections,
+		},
+		Modes:   owamp.ModeOpen,
+		Clock:   d.clock,
+		Random:  rand.Reader,
+		Log:     log,
+		Started: d.clock.Now(),
 	}
 	if o.metrics != "" {
 		if cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
@@ -84,7 +86,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		return nil, err
 	}
 
-	if cfg.Store, err = server.OpenStore(o.dataDir); err != nil {
+	if cfg.Store, err = server.OpenStore(o.dataDir, log); err != nil {
 		return nil, err
 	}
 	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log}); err != nil {

@@ -83,10 +83,10 @@ var ErrNoPort = errors.New("no test port is free")
 // A Pool opens ports as sessions need them and closes those that none uses.
 type Pool struct {
 	prober Prober
-	ports  probe.PortRange
 	device string
 
 	mu     sync.Mutex
+	ports  probe.PortRange
 	open   map[netip.Addr][]*shared
 	closed bool
 }
@@ -111,6 +111,14 @@ func NewPool(p Prober, ports probe.PortRange, device string) *Pool {
 	return &Pool{prober: p, ports: ports, device: device, open: make(map[netip.Addr][]*shared)}
 }
 
+// SetRange makes the ports of r those that are leased from now on. Leases that
+// exist keep theirs.
+func (p *Pool) SetRange(r probe.PortRange) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ports = r
+}
+
 // A Lease is the right of one session to use a port with one peer.
 type Lease struct {
 	Port   Port
@@ -129,7 +137,7 @@ func (p *Pool) Lease(local netip.Addr, remote netip.AddrPort, not ...Port) (*Lea
 		return nil, fmt.Errorf("test ports of %v: %w", local, ErrNoPort)
 	}
 	for _, s := range p.open[local] {
-		if s.free(remote) && !slices.Contains(not, s.port) {
+		if p.ports.Contains(s.port.Addr().Port()) && s.free(remote) && !slices.Contains(not, s.port) {
 			return p.lease(s, remote), nil
 		}
 	}

@@ -253,6 +253,7 @@ func (c *conversation) begin(s *session, r *round) error {
 		return err
 	}
 	dscp, _ := s.spec.DSCP()
+	wait := s.spec.Timeout.Duration() + c.inForce().EndDelay
 	s.follow(c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: s.spec.Receiver.Addr()}))
 	s.sending, err = s.lease.Port.Send(probe.SendSpec{
 		Remote:    s.spec.Receiver,
@@ -265,7 +266,7 @@ func (c *conversation) begin(s *session, r *round) error {
 		Padding:   s.spec.Padding,
 		PadSource: c.cfg.Random,
 		DSCP:      dscp,
-		Done:      func() { time.AfterFunc(s.spec.Timeout.Duration()+c.cfg.EndDelay, r.finished) },
+		Done:      func() { time.AfterFunc(wait, r.finished) },
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"owl/owamp/control"
 	"owl/probe"
 	"owl/sessions"
+	"owl/sessions/policy"
 	"owl/sessions/ports"
 )
 
@@ -34,14 +35,26 @@ const (
 
 // Config describes a server. Clock, Prober, Random, Log and Store are needed.
 type Config struct {
+	Settings
 	Modes  owamp.Mode // offered; 0: open
 	Clock  sessions.Clock
 	Prober ports.Prober
-	Ports  probe.PortRange // for the test packets; zero: any
 	Random io.Reader
 	Log    *slog.Logger
-	Store  *Store // where sessions that this host receives are kept
+	Store  *Store // where sessions that this host receives are kept; this server's alone
+	// Limits say what each peer may do; nil: [policy.Unlimited].
+	Limits *policy.Limits
+	// Started is what clients are told as the server's start; 0: when New was
+	// called.
+	Started owamp.Timestamp
+	// Watch is told of each peer that tests are made with, in each direction,
+	// and returns who watches it. May be nil.
+	Watch func(p Peer, snapshot func() sessions.Snapshot) Watcher
+}
 
+// Settings are the part of a [Config] that can change while the server runs.
+type Settings struct {
+	Ports probe.PortRange // for the test packets; zero: any
 	// EndDelay is how long after the last packet's time-out a sending session
 	// ends, for receivers whose clock is behind.
 	EndDelay time.Duration
@@ -49,12 +62,27 @@ type Config struct {
 	IdleTimeout time.Duration
 	// MaxConnections bounds the control connections; 0: 4096.
 	MaxConnections int
-	// Started is what clients are told as the server's start; 0: when New was
-	// called.
-	Started owamp.Timestamp
-	// Watch is told of each peer that tests are made with, in each direction,
-	// and returns who watches it. May be nil.
-	Watch func(p Peer, snapshot func() sessions.Snapshot) Watcher
+	// DiskFudge is by how much the files of sessions may exceed the limits of
+	// disk once they are written, since duplicates make them greater than what
+	// was asked for; 0: 1.
+	DiskFudge float64
+	// Retention is for how long after its end a session is kept; 0: until it
+	// is fetched, if its class has delete_on_fetch, or somebody deletes it.
+	Retention time.Duration
+}
+
+// complete returns s with what its zero values mean.
+func (s Settings) complete() Settings {
+	if s.MaxConnections == 0 {
+		s.MaxConnections = 4096
+	}
+	if s.IdleTimeout == 0 {
+		s.IdleTimeout = 30 * time.Minute
+	}
+	if s.DiskFudge == 0 {
+		s.DiskFudge = 1
+	}
+	return s
 }
 
 // A Peer names what is measured: the test packets between a host and this one
@@ -72,13 +100,15 @@ type Watcher interface {
 
 // A Server serves OWAMP-Control and the tests asked for through it.
 type Server struct {
-	cfg   Config
-	log   *slog.Logger
-	pool  *ports.Pool
-	peers *peers
+	cfg    Config
+	log    *slog.Logger
+	pool   *ports.Pool
+	peers  *peers
+	ledger *policy.Ledger
 
-	mu    sync.Mutex
-	conns int
+	mu       sync.Mutex
+	settings Settings
+	conns    int
 }
 
 // New returns a server for cfg.
@@ -86,21 +116,38 @@ func New(cfg Config) *Server {
 	if cfg.Modes == 0 {
 		cfg.Modes = owamp.ModeOpen
 	}
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = 4096
-	}
-	if cfg.IdleTimeout == 0 {
-		cfg.IdleTimeout = 30 * time.Minute
+	if cfg.Limits == nil {
+		cfg.Limits = policy.Unlimited()
 	}
 	if cfg.Started == 0 {
 		cfg.Started = cfg.Clock.Now()
 	}
 	return &Server{
-		cfg:   cfg,
-		log:   cfg.Log,
-		pool:  ports.NewPool(cfg.Prober, cfg.Ports, ""),
-		peers: newPeers(cfg.Clock, cfg.Watch),
+		cfg:      cfg,
+		log:      cfg.Log,
+		pool:     ports.NewPool(cfg.Prober, cfg.Ports, ""),
+		peers:    newPeers(cfg.Clock, cfg.Watch),
+		ledger:   policy.NewLedger(cfg.Limits),
+		settings: cfg.Settings.complete(),
 	}
+}
+
+// Reload puts other settings and limits in force for all that is asked for from
+// now on. Sessions that run, and those that were granted, stay as they are, and
+// count in the new limits.
+func (s *Server) Reload(st Settings, l *policy.Limits) {
+	s.ledger.Replace(l)
+	s.pool.SetRange(st.Ports)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = st.complete()
+}
+
+// inForce returns the settings in force.
+func (s *Server) inForce() Settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settings
 }
 
 // Started returns what clients are told as the server's start.
@@ -139,7 +186,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		if !s.enter() {
-			s.log.Warn(fmt.Sprintf("connection from %v refused: %d are open", conn.RemoteAddr(), s.cfg.MaxConnections))
+			s.log.Warn(fmt.Sprintf("connection from %v refused: %d are open", conn.RemoteAddr(), s.inForce().MaxConnections))
 			conn.Close()
 			continue
 		}
@@ -154,7 +201,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conns >= s.cfg.MaxConnections {
+	if s.conns >= s.settings.MaxConnections {
 		return false
 	}
 	s.conns++
@@ -180,7 +227,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 		Start:       s.cfg.Started,
 		Rand:        s.cfg.Random,
 		Now:         s.cfg.Clock.Now,
-		IdleTimeout: s.cfg.IdleTimeout,
+		IdleTimeout: s.inForce().IdleTimeout,
 		MaxSlots:    maxSlots,
 		MaxSessions: maxSessions,
 	}, c)

@@ -368,7 +368,7 @@ func TestIdle(t *testing.T) {
 // Errors of the listener that pass do not end the server; its end does.
 func TestAcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, err := server.OpenStore(t.TempDir())
+		store, err := server.OpenStore(t.TempDir(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -500,7 +500,7 @@ func TestOpenStore(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.OpenStore(file); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "\n") {
+	if _, err := server.OpenStore(file, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -14,18 +15,22 @@ import (
 //
 //	hierarchy/root/SID.owp   the file
 //	catalog/SID.owp          a symbolic link to it
-type Store struct{ dir string }
+type Store struct {
+	dir string
+	log *slog.Logger
+}
 
 // root is the class of all sessions while there are no limits.
 const root = "root"
 
-// OpenStore returns the store in dir, which it completes.
-func OpenStore(dir string) (*Store, error) {
+// OpenStore returns the store in dir, which it completes. What is strange there is
+// told to log.
+func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir}
+	s := &Store{dir: dir, log: log}
 	for _, d := range []string{s.class(), s.catalog()} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, fmt.Errorf("data directory %s: %w", dir, err)

@@ -62,7 +62,7 @@ func serve(t *testing.T, change func(*world, *server.Config)) *world {
 		data:     t.TempDir(),
 		ended:    make(chan error, 1),
 	}
-	store, err := server.OpenStore(w.data)
+	store, err := server.OpenStore(w.data, slog.New(slog.NewTextHandler(w, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func serve(t *testing.T, change func(*world, *server.Config)) *world {
 		Random:   rand.NewChaCha8([32]byte{1}),
 		Log:      slog.New(slog.NewTextHandler(w, nil)),
 		Store:    store,
-		EndDelay: time.Second,
+		Settings: server.Settings{EndDelay: time.Second},
 	}
 	var ln net.Listener = w
 	if change != nil {
