@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +52,7 @@ func TestDemo(t *testing.T) {
 	labels := `destination="127.0.0.1",direction="to",source="127.0.0.1",stream="demo"`
 	testprog.Until(t, "the delay of a packet among the metrics", func() error {
 		received := "owamp_one_way_delay_seconds_count{" + labels + "} "
-		if body := scrape(t, url); !strings.Contains(body, received) || strings.Contains(body, received+"0\n") {
+		if body := testprog.Scrape(t, url); !strings.Contains(body, received) || strings.Contains(body, received+"0\n") {
 			return fmt.Errorf("no %s above 0 in\n%s", received, body)
 		}
 		return nil
@@ -156,24 +154,10 @@ func TestDemoTwice(t *testing.T) {
 		p, _ := startDemo(t)
 		text := p.Await(t, p.Stdout, "the address of the metrics", func(s string) bool { return strings.Contains(s, "/metrics\n") })
 		url := regexp.MustCompile(`http://\S+/metrics`).FindString(text)
-		scrape(t, url)
+		testprog.Scrape(t, url)
 		urls[url] = true
 	}
 	if len(urls) != 2 {
 		t.Errorf("two demos serve metrics at %v", urls)
 	}
-}
-
-func scrape(t *testing.T, url string) string {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
 }

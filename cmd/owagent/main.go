@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	opts, rest, err := getopt.Parse(args[1:], "h", cli.StandardLong)
 	if err == nil && len(opts) > 0 {
 		var asked cli.Standard
-		asked.Set(opts[0].Name)
+		asked.SetStandard(opts[0].Name)
 		return program.Tell(asked, stdout)
 	}
 	switch {

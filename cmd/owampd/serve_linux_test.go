@@ -266,7 +266,7 @@ func TestPrivileges(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	d := launch(t, "127.0.0.1:0", "--metrics", "127.0.0.1:0")
 	url := regexp.MustCompile(`metrics are at (\S+)\n`).FindStringSubmatch(d.Stderr.String())[1]
-	if body := scrape(t, url); !strings.Contains(body, "owl_build_info{") || !strings.Contains(body, "process_open_fds ") || strings.Contains(body, "owamp_packets_total{") {
+	if body := testprog.Scrape(t, url); !strings.Contains(body, "owl_build_info{") || !strings.Contains(body, "process_open_fds ") || strings.Contains(body, "owamp_packets_total{") {
 		t.Errorf("metrics before any session:\n%s", body)
 	}
 	client := connect(t, d.addr.String())
@@ -301,7 +301,7 @@ func TestMetrics(t *testing.T) {
 	}
 	labels := `destination="127.0.0.1",direction="from",source="127.0.0.1"`
 	testprog.Until(t, "a running session among the metrics", func() error {
-		body := scrape(t, url)
+		body := testprog.Scrape(t, url)
 		if !strings.Contains(body, "owamp_session_state{"+labels+`,state="running",stream=""} 1`) || !strings.Contains(body, "owamp_send_slip_seconds{"+labels) {
 			return fmt.Errorf("not in\n%s", body)
 		}
@@ -313,18 +313,4 @@ func TestMetrics(t *testing.T) {
 	if _, err := http.Get(url); err == nil {
 		t.Error("metrics of an owampd that has ended")
 	}
-}
-
-func scrape(t *testing.T, url string) string {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
 }

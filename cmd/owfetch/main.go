@@ -111,7 +111,7 @@ func (o *options) set(name, value string) error {
 	if ok, err := o.report.Set(name, value); ok || err != nil {
 		return err
 	}
-	o.Standard.Set(name)
+	o.SetStandard(name)
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (o *options) set(name, value string) (err error) {
 	case "z":
 		o.delay, err = parseDelay("-z", value)
 	default:
-		o.Standard.Set(name)
+		o.SetStandard(name)
 	}
 	return err
 }

@@ -59,7 +59,7 @@ func parse(args []string) (*options, error) {
 		return nil, &cli.UsageError{Err: err}
 	}
 	for _, opt := range opts {
-		if o.Standard.Set(opt.Name) {
+		if o.SetStandard(opt.Name) {
 			continue
 		}
 		if _, err := o.conn.Set(opt.Name, opt.Value); err != nil {

@@ -207,7 +207,7 @@ func (o *options) set(name, value string) (err error) {
 	case "check":
 		o.check = true
 	default: // of them is -w: the reference takes it, and gives it no meaning
-		o.Standard.Set(name)
+		o.SetStandard(name)
 	}
 	return err
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -226,7 +223,7 @@ func testMetrics(t *testing.T, addr string) {
 	labels := fmt.Sprintf(`destination=%q,direction="to",source="127.0.0.1",stream=%q`, host, addr)
 	var body string
 	testprog.Until(t, "the delay of a packet among the metrics", func() error {
-		body = scrape(t, url)
+		body = testprog.Scrape(t, url)
 		received := "owamp_one_way_delay_seconds_count{" + labels + "} "
 		if !strings.Contains(body, received) || strings.Contains(body, received+"0\n") {
 			return fmt.Errorf("no %s above 0 in\n%s", received, body)
@@ -271,31 +268,5 @@ func testMetrics(t *testing.T, addr string) {
 			t.Errorf("no %q in\n%s", want, body)
 		}
 	}
-	t.Run("Promtool", func(t *testing.T) { promtool(t, body) })
-}
-
-func scrape(t *testing.T, url string) string {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
-}
-
-func promtool(t *testing.T, body string) {
-	program, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("NOT CHECKED: promtool is not installed (Debian package prometheus)")
-	}
-	cmd := exec.CommandContext(t.Context(), program, "check", "metrics")
-	cmd.Stdin = bytes.NewReader([]byte(body))
-	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, out)
-	}
+	t.Run("Promtool", func(t *testing.T) { testprog.Promtool(t, body) })
 }

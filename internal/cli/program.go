@@ -22,9 +22,9 @@ type Program struct {
 // code that run returns.
 func Main(run func(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr)
+	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr) //nolint:forbidigo // on behalf of cmd
 	stop()
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // on behalf of cmd
 }
 
 // Refuse says on stderr in one line what is wrong with the command line, with
@@ -50,8 +50,8 @@ type Standard struct{ Help, Version bool }
 // StandardLong are their long names; the letter is h.
 var StandardLong = []getopt.Long{{Name: "help"}, {Name: "version"}}
 
-// Set takes one option over, and reports whether it is one of these.
-func (s *Standard) Set(name string) bool {
+// SetStandard takes one option over, and reports whether it is one of these.
+func (s *Standard) SetStandard(name string) bool {
 	switch name {
 	case "h", "help":
 		s.Help = true

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
+	"owl/internal/testprog"
 	"owl/owamp"
 	"owl/sessions"
 )
@@ -196,16 +196,8 @@ func TestLint(t *testing.T) {
 }
 
 func TestPromtool(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("NOT CHECKED: promtool is not installed (Debian package prometheus)")
-	}
 	body, _ := scrape(t, scraped(t), "")
-	cmd := exec.CommandContext(t.Context(), promtool, "check", "metrics")
-	cmd.Stdin = strings.NewReader(string(body))
-	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, out)
-	}
+	testprog.Promtool(t, string(body))
 }
 
 func TestBuildInfo(t *testing.T) {
