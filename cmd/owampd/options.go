@@ -100,7 +100,7 @@ func parse(args []string) (*options, error) {
 		case "c":
 			o.confDir, confGiven = opt.Value, true
 		default:
-			o.Standard.Set(opt.Name)
+			o.SetStandard(opt.Name)
 		}
 	}
 	if o.Asked() {
