@@ -106,13 +106,14 @@ func TestLinkLocal(t *testing.T) {
 	in.wait(t, 20)
 }
 
-// What the socket drops is counted, and the rest is delivered.
+// What the socket drops is counted, once, and the rest is delivered.
 func TestSocketDrops(t *testing.T) {
 	e := newEngine(t, Config{Gather: time.Hour}) // nobody reads
 	p := listen(t, e, loopback4)
 	peer, from := raw(t, p)
 	in := newInbox()
 	r := receive(t, p, from, 14, in.batch)
+	other := receive(t, p, netip.AddrPortFrom(from.Addr(), 1), 14, in.batch)
 	const n = 50000
 	for seq := range uint32(n) {
 		peer.Write(packet(seq, 14))
@@ -122,7 +123,11 @@ func TestSocketDrops(t *testing.T) {
 	if st.Drops == 0 || st.Received+st.Drops != n {
 		t.Errorf("stats %+v, want received and drops to add up to %d", st, n)
 	}
-	// They are not the next session's.
+	// They are no other session's.
+	if got := other.Stats(); got != (ReceiveStats{}) {
+		t.Errorf("stats %+v of a session beside it, want zeros", got)
+	}
+	other.Close()
 	r.Close()
 	if got := r.Stats(); got != st {
 		t.Errorf("stats %+v after Close, %+v before", got, st)

@@ -36,6 +36,7 @@ type Port struct {
 	drained   owamp.Timestamp // what had arrived by then has been delivered
 	strangers uint64
 	drops     uint64 // as of the time of closing
+	told      uint64 // of the drops, how many sessions have counted
 }
 
 // Listen opens a port. Of a range of ports it tries one at random and then the

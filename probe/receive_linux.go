@@ -74,7 +74,7 @@ type Receiving struct {
 	opener *owamp.Opener
 	size   int
 	batch  Batch
-	stats  ReceiveStats // guarded by port.mu; Drops: the port's at the begin
+	stats  ReceiveStats // guarded by port.mu
 	closed bool         // guarded by port.mu
 }
 
@@ -101,7 +101,9 @@ func (p *Port) Receive(spec ReceiveSpec, batch Batch) (*Receiving, error) {
 	if p.receiving[r.peer] != nil {
 		return fail(ErrPairBusy)
 	}
-	r.stats.Drops = p.countDrops()
+	if len(p.receiving) == 0 {
+		p.told = p.countDrops() // what was dropped until now was nobody's
+	}
 	p.receiving[r.peer] = r
 	return r, nil
 }
@@ -121,11 +123,19 @@ func (r *Receiving) Drain() owamp.Timestamp {
 func (r *Receiving) Stats() ReceiveStats {
 	r.port.mu.Lock()
 	defer r.port.mu.Unlock()
-	s := r.stats
 	if !r.closed {
-		s.Drops = r.port.countDrops() - s.Drops
+		r.takeDrops()
 	}
-	return s
+	return r.stats
+}
+
+// takeDrops counts what the socket has dropped and no session has counted.
+// port.mu is held.
+func (r *Receiving) takeDrops() {
+	if drops := r.port.countDrops(); drops > r.port.told {
+		r.stats.Drops += drops - r.port.told
+		r.port.told = drops
+	}
 }
 
 // Close ends the session: no batch is being delivered when it returns, nor will
@@ -137,7 +147,7 @@ func (r *Receiving) Close() {
 	if r.closed {
 		return
 	}
-	r.stats.Drops = p.countDrops() - r.stats.Drops
+	r.takeDrops()
 	r.closed = true
 	if p.receiving[r.peer] == r {
 		delete(p.receiving, r.peer)

@@ -49,9 +49,9 @@ type ReceiveStats struct {
 	Received  uint64 // delivered as records
 	Short     uint64 // ignored: shorter than expected
 	Malformed uint64 // ignored: not a packet of the session
-	// Drops are the packets that the socket has dropped since the session
-	// began to receive, because nobody read them in time. Nobody knows whose
-	// they were: all sessions of the port count them.
+	// Drops are packets that the socket has dropped because nobody read them
+	// in time. Nobody knows whose they were: each is counted once, by that
+	// session of the port which is asked, or closed, first.
 	Drops uint64
 }
 
