@@ -1,7 +1,7 @@
 // Package interop holds the programs against what is true from elsewhere: the C
 // suite owamp, whose programs speak the same protocol and read and write the
 // same files, and networks of package testnet whose harm is known because the
-// test has done it. It consists of tests only.
+// test has done it, and a Prometheus that scrapes them. It consists of tests only.
 //
 // Tests named TestInterop… need the programs of the C suite 5.2.3 in the
 // directory that the environment variable OWAMP_REFERENCE_DIR names, tests named
