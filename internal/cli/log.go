@@ -22,12 +22,12 @@ const maxLine = 4096
 
 // LogConfig says where a program's log lines go.
 type LogConfig struct {
-	Program  string     // the name at the head of each line
-	Stderr   io.Writer  // nil: nothing there (the -R of the C programs)
-	Facility Facility   // zero: no syslog
-	Level    slog.Level // the least level that is logged; the zero Level is info
-	Source   bool       // adds FILE= and LINE= (-v given twice)
-	NoPID    bool       // lines begin "owping: ", as those of programs that people wait for do
+	Program  string       // the name at the head of each line
+	Stderr   io.Writer    // nil: nothing there (the -R of the C programs)
+	Facility Facility     // zero: no syslog
+	Level    slog.Leveler // the least level that is logged, asked for with each line; nil: info
+	Source   bool         // adds FILE= and LINE= (-v given twice)
+	NoPID    bool         // lines begin "owping: ", as those of programs that people wait for do
 
 	syslogPath string // tests; "" is the system's
 }
@@ -40,8 +40,11 @@ type LogConfig struct {
 // key=value. A line is one line, at most 4096 octets long, whatever a peer has
 // put into it. A missing syslog is no error: the lines just do not go there.
 func NewLogger(c LogConfig) *slog.Logger {
-	if c.Stderr == nil && c.Facility == 0 || c.Level >= LevelNone {
+	if c.Stderr == nil && c.Facility == 0 {
 		return slog.New(slog.DiscardHandler)
+	}
+	if c.Level == nil {
+		c.Level = slog.LevelInfo
 	}
 	tag := fmt.Sprintf("%s[%d]: ", filepath.Base(c.Program), os.Getpid())
 	if c.NoPID {
@@ -81,14 +84,14 @@ func (o *logOutput) write(l slog.Level, at time.Time, line []byte) error {
 
 type lineHandler struct {
 	out    *logOutput
-	level  slog.Level
+	level  slog.Leveler
 	source bool
 	tag    string // "prog[pid]: " or "prog: "
 	attrs  string // attributes of With, already text
 	group  string // prefix of keys, ends in a dot when not empty
 }
 
-func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	b := make([]byte, 0, 256)

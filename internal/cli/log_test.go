@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/slogtest"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 )
@@ -222,4 +223,55 @@ func FuzzLogLine(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSyslogStuck: a daemon that takes no lines holds the program up once, not
+// with each line, and is told what it has missed.
+func TestSyslogStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe() // which takes what is read from it
+		w := &syslogWriter{facility: FacilityDaemon, conn: near, stream: true}
+		begun := time.Now()
+		for range 1000 {
+			w.write(6, begun, []byte("p[1]: line"))
+		}
+		if took := time.Since(begun); took != syslogWait {
+			t.Errorf("1000 lines took %v, want %v", took, syslogWait)
+		}
+		far.Close()
+
+		near, far = net.Pipe()
+		w.conn = near
+		time.Sleep(syslogPause)
+		go w.write(6, begun, []byte("p[1]: again"))
+		var got []byte
+		for range 2 {
+			b := make([]byte, 100)
+			n, err := far.Read(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, b[:n]...)
+		}
+		stamp := begun.Format(time.Stamp)
+		want := "<28>" + stamp + " p[1]: 1000 lines are missing here: syslog took none\n" +
+			"<30>" + stamp + " p[1]: again\n"
+		if string(got) != want {
+			t.Errorf("syslog got %q, want %q", got, want)
+		}
+	})
+}
+
+// TestSeverityNames: what prints a level or a facility is what is read.
+func TestSeverityNames(t *testing.T) {
+	for name, f := range facilities {
+		if got, err := ParseFacility(f.String()); got != f || err != nil {
+			t.Errorf("%s: %v is read as %v, %v", name, f, got, err)
+		}
+	}
+	for name, l := range levels {
+		if got, err := ParseLevel(LevelName(l)); got != l || err != nil {
+			t.Errorf("%s: %s is read as %v, %v", name, LevelName(l), got, err)
+		}
+	}
 }

@@ -28,6 +28,16 @@ var facilities = map[string]Facility{
 	"local4": 20 << 3, "local5": 21 << 3, "local6": 22 << 3, "local7": 23 << 3,
 }
 
+// String returns the name of f that [ParseFacility] reads.
+func (f Facility) String() string {
+	for name, is := range facilities {
+		if is == f && name != "kern" && name != "security" {
+			return name
+		}
+	}
+	return fmt.Sprintf("facility %d", int(f))
+}
+
 // ParseFacility reads the name of a syslog facility, in either case. The
 // error's text is the C suite's.
 func ParseFacility(s string) (Facility, error) {
@@ -58,6 +68,16 @@ func ParseLevel(s string) (slog.Level, error) {
 		return 0, fmt.Errorf("Log level %q invalid", s) //nolint:staticcheck // the C suite's words, which scripts look for
 	}
 	return l, nil
+}
+
+// LevelName returns the name of a level that [ParseLevel] reads.
+func LevelName(l slog.Level) string {
+	for name, is := range levels {
+		if is == l && name != "warn" {
+			return name
+		}
+	}
+	return l.String()
 }
 
 // severity is the syslog severity of a level (RFC 3164 section 4.1.1).
