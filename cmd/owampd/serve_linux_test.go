@@ -99,7 +99,7 @@ func TestServe(t *testing.T) {
 			pid := d.Cmd.Process.Pid
 			checkText(t, filepath.Join(d.dir, pidName), fmt.Sprintf("%d\n", pid))
 			checkText(t, filepath.Join(d.dir, infoName), fmt.Sprintf("START=%020d\nPID=%d\n", uint64(client.ServerStart()), pid))
-			for _, sub := range []string{"catalog", "hierarchy/root"} {
+			for _, sub := range []string{"catalog", "hierarchy"} {
 				if info, err := os.Stat(filepath.Join(d.dir, "data", sub)); err != nil || !info.IsDir() {
 					t.Errorf("data directory: %v", err)
 				}

@@ -32,6 +32,8 @@ type ServerConfig struct {
 	// Peer is the one address to which an open-mode test may be sent; the zero
 	// Addr is the remote one of the connection.
 	Peer netip.Addr
+	// ThirdParty leaves it to the handler to which addresses tests may be sent.
+	ThirdParty bool
 
 	// HandshakeTimeout bounds the time from the connection to Server-Start, and
 	// that in which Stop-Sessions, and each 16 KB of a session that is fetched,
@@ -94,8 +96,9 @@ type Handler interface {
 	// Request prepares a session and says what to answer. One of ConfSender and
 	// ConfReceiver is set, there is a slot at least, and the port of this side
 	// is 0; so is the SID with ConfReceiver, for then this side makes it. With
-	// ConfSender the receiver is the control peer, Type-P is a DSCP, and the
-	// SID of the answer is the client's whatever Request says of it.
+	// ConfSender the receiver is the control peer, unless the configuration has
+	// ThirdParty, Type-P is a DSCP, and the SID of the answer is the client's
+	// whatever Request says of it.
 	Request(ctx context.Context, spec *owamp.SessionSpec) owamp.Accepted
 	// Start starts all that was requested since the last Start. Where it
 	// refuses it has released them all.
@@ -289,7 +292,7 @@ func (s *server) refusal(spec *owamp.SessionSpec) owamp.Accept {
 		return owamp.AcceptInternalError
 	case spec.ConfSender && spec.ConfReceiver:
 		return owamp.AcceptNotSupported
-	case spec.ConfSender && spec.Receiver.Addr().Unmap() != s.cfg.Peer:
+	case spec.ConfSender && !s.cfg.ThirdParty && spec.Receiver.Addr().Unmap() != s.cfg.Peer:
 		// Else whoever asks could have anyone else flooded.
 		return owamp.AcceptReject
 	case spec.ConfSender && !isDSCP:

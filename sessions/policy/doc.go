@@ -50,7 +50,8 @@
 //	third_party       on|off   off  in open mode, tests toward another address
 //	                                than that of the control connection
 //	connection_rate   NUMBER   0    control connections of one peer a second
-//	request_rate      NUMBER   0    requests of one peer a second
+//	request_rate      NUMBER   0    requests of one peer a second, for sessions
+//	                                and for what was recorded of them
 //	packet_rate       NUMBER   0    packets a second of all sessions in which
 //	                                this host sends; of the root only
 //

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -42,6 +43,44 @@ func (f *FetchRight) UnmarshalText(text []byte) error {
 type Peer struct {
 	Addr netip.Addr
 	User string // who it has proved to be; "" in open mode
+}
+
+// AppendText appends p as [Peer.UnmarshalText] reads it: the address without its
+// zone, and after a blank the user, if there is one.
+func (p Peer) AppendText(b []byte) ([]byte, error) {
+	if !p.Addr.IsValid() {
+		return b, errors.New("peer without an address")
+	}
+	b = p.Addr.WithZone("").AppendTo(b)
+	if p.User == "" {
+		return b, nil
+	}
+	if err := checkUser(p.User); err != nil {
+		return b, err
+	}
+	b = append(b, ' ')
+	return append(b, p.User...), nil
+}
+
+// UnmarshalText reads what [Peer.AppendText] writes.
+func (p *Peer) UnmarshalText(text []byte) error {
+	addr, user, named := strings.Cut(string(text), " ")
+	var err error
+	if p.Addr, err = netip.ParseAddr(addr); err != nil {
+		return fmt.Errorf("peer %q: want an address", text)
+	}
+	if p.User = user; named {
+		return checkUser(user)
+	}
+	return nil
+}
+
+// checkUser refuses a name that the one line of a peer has no room for.
+func checkUser(name string) error {
+	if name == "" || len(name) > maxName || strings.ContainsAny(name, "\n\x00") {
+		return fmt.Errorf("user %q: want 1 to %d octets, all in one line", name, maxName)
+	}
+	return nil
 }
 
 // is reports whether p has the right of creator: it is the same user, or, where

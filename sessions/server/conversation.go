@@ -16,6 +16,7 @@ import (
 	"owl/owamp/window"
 	"owl/probe"
 	"owl/sessions"
+	"owl/sessions/policy"
 	"owl/sessions/ports"
 	"owl/sessions/recorder"
 )
@@ -24,7 +25,9 @@ import (
 // for on it. It implements [control.Handler].
 type conversation struct {
 	*Server
-	log *slog.Logger
+	log     *slog.Logger
+	peer    policy.Peer
+	account *policy.Account
 
 	mu       sync.Mutex
 	sessions []*session // in the order of the requests
@@ -58,6 +61,7 @@ func (r *round) finished() {
 // A session is one test of a conversation.
 type session struct {
 	spec  owamp.SessionSpec
+	held  *policy.Reservation
 	lease *ports.Lease
 	peer  *peer
 	track *sessions.Track
@@ -76,7 +80,7 @@ type session struct {
 func (c *conversation) Request(_ context.Context, spec *owamp.SessionSpec) owamp.Accepted {
 	s, err := c.prepare(spec)
 	if err != nil {
-		return owamp.Accepted{Accept: c.refused(err)}
+		return owamp.Accepted{Accept: c.refused("Test", err)}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,14 +88,24 @@ func (c *conversation) Request(_ context.Context, spec *owamp.SessionSpec) owamp
 	return owamp.Accepted{Port: s.lease.Port.Addr().Port(), SID: s.spec.SID}
 }
 
-// refused says why a request is refused, and returns what to answer.
-func (c *conversation) refused(err error) owamp.Accept {
-	refusal, ok := errors.AsType[*refusal](err)
-	if !ok {
-		refusal = refuse(owamp.AcceptInternalError, "%v", err)
+// refused logs why what was asked for is refused, and returns what to answer.
+func (c *conversation) refused(what string, err error) owamp.Accept {
+	accept := owamp.AcceptInternalError
+	if r, ok := errors.AsType[*refusal](err); ok {
+		accept = r.accept
+	} else if _, denied := errors.AsType[*policy.DeniedError](err); denied {
+		accept = owamp.AcceptReject
+	} else if slices.ContainsFunc(scarce, func(e error) bool { return errors.Is(err, e) }) {
+		accept = owamp.AcceptTemporaryLimit
 	}
-	c.log.Warn(fmt.Sprintf("Test not allowed: %v", refusal))
-	return refusal.accept
+	c.log.Warn(fmt.Sprintf("%s not allowed: %v: %v", what, accept, err))
+	return accept
+}
+
+// scarce are the errors of what there may be more of at another time.
+var scarce = []error{
+	syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS,
+	syscall.EADDRINUSE, ports.ErrNoPort, errStored,
 }
 
 // A refusal is a request that is answered with no.
@@ -100,7 +114,7 @@ type refusal struct {
 	reason string
 }
 
-func (r *refusal) Error() string { return fmt.Sprintf("%v: %s", r.accept, r.reason) }
+func (r *refusal) Error() string { return r.reason }
 
 func refuse(a owamp.Accept, format string, args ...any) *refusal {
 	return &refusal{a, fmt.Sprintf(format, args...)}
@@ -118,8 +132,18 @@ func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
 	if err := c.checkLate(spec); err != nil {
 		return nil, err
 	}
+	class, err := c.admit()
+	if err != nil {
+		return nil, err
+	}
+	if spec.ConfSender && spec.Receiver.Addr().Unmap() != c.peer.Addr.WithZone("") && !class.ThirdParty() {
+		// Else whoever asks could have anyone else flooded.
+		return nil, refuse(owamp.AcceptReject, "class %s: third_party = off: test to %v, want to %v", class.Name(), spec.Receiver.Addr(), c.peer.Addr)
+	}
 	s := &session{spec: *spec}
-	var err error
+	if s.held, err = c.account.Reserve(demand(spec)); err != nil {
+		return nil, err
+	}
 	if spec.ConfSender {
 		err = c.borrow(s, spec.Sender.Addr(), spec.Receiver)
 	} else {
@@ -130,6 +154,26 @@ func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// admit counts a request of the peer, and returns its class.
+func (c *conversation) admit() (*policy.Class, error) {
+	class := c.account.Class()
+	if rate := class.RequestRate(); !c.requests.Allow(c.peer.Addr, rate, time.Now()) {
+		return nil, refuse(owamp.AcceptTemporaryLimit, "class %s: request_rate = %d is used up", class.Name(), rate)
+	}
+	return class, nil
+}
+
+// demand returns what a session is to hold.
+func demand(spec *owamp.SessionSpec) policy.Request {
+	r := policy.Request{Bandwidth: policy.BandwidthOf(spec, owamp.ModeOpen), Sessions: 1}
+	if spec.ConfSender {
+		r.PacketRate = policy.PacketRateOf(spec)
+	} else {
+		r.Disk = policy.DiskOf(spec)
+	}
+	return r
 }
 
 // checkLate refuses a session so many packets of which are overdue that to
@@ -159,7 +203,7 @@ func (c *conversation) prepareReceiving(s *session) error {
 		return err
 	}
 	s.spec.Receiver = s.lease.Port.Addr()
-	if s.file, err = c.cfg.Store.Create(s.spec.SID); err != nil {
+	if s.file, err = c.cfg.Store.Create(s.spec.SID, s.held, c.peer); err != nil {
 		return err
 	}
 	s.follow(c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: local, Receiving: true}))
@@ -194,13 +238,8 @@ func (c *conversation) prepareReceiving(s *session) error {
 func (c *conversation) borrow(s *session, local netip.Addr, remote netip.AddrPort) error {
 	var err error
 	s.lease, err = c.pool.Lease(local, remote)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
 		return refuse(owamp.AcceptReject, "%v is not an address of this host", local)
-	case errors.Is(err, ports.ErrNoPort), errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.EMFILE):
-		return refuse(owamp.AcceptTemporaryLimit, "%v", err)
 	}
 	return err
 }
@@ -209,7 +248,7 @@ func (c *conversation) borrow(s *session, local netip.Addr, remote netip.AddrPor
 func (c *conversation) Start(context.Context) owamp.Accept {
 	if err := c.beginAll(); err != nil {
 		c.Abort(err)
-		return c.refused(err)
+		return c.refused("Test", err)
 	}
 	return owamp.AcceptOK
 }
@@ -331,18 +370,42 @@ func (c *conversation) end(settle func(*session) (recorder.Report, error)) {
 		}
 		if s.quit != nil {
 			close(s.quit)
+			s.file.Settle()
 			report, err := settle(s)
+			s.track.Settle(report, s.receiving.Stats())
 			if err != nil {
 				c.log.Error(err.Error())
 			}
-			s.track.Settle(report, s.receiving.Stats())
-			if err := s.file.Keep(); err != nil {
+			if err := c.keep(s, err == nil); err != nil {
 				c.log.Error(err.Error())
 			}
 			s.file = nil
 		}
 		s.release()
 	}
+}
+
+// keep keeps the file of s, or discards it if nothing was recorded in it or it
+// takes too much.
+func (c *conversation) keep(s *session, complete bool) error {
+	size, err := s.file.size()
+	if !complete {
+		// The disk was full, for instance: what was recorded by then is kept.
+		size, err = salvage(s.file.File)
+	}
+	if err == nil {
+		if err = s.held.AdjustDisk(uint64(size), c.inForce().DiskFudge); err == nil {
+			return s.file.Keep(s.held.Keep())
+		}
+		err = fmt.Errorf("%s Too large! Deleting... (See diskfudge): %w", s.file.Name(), err) //nolint:staticcheck // the C suite's words
+	}
+	if errors.Is(err, errWorthless) {
+		err = nil
+	}
+	if gone := s.file.Discard(); err == nil {
+		err = gone
+	}
+	return err
 }
 
 // follow counts s among the sessions with p.
@@ -364,5 +427,8 @@ func (s *session) release() {
 	}
 	if s.file != nil {
 		_ = s.file.Discard() // at worst an empty file stays
+	}
+	if s.held != nil {
+		s.held.Release()
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 const (
 	// A peer that no session has been with for so long is forgotten.
-	forgetAfter = time.Hour
+	forgetAfter = 10 * time.Minute
 	// maxPeers bounds those that are remembered; one more is followed, but not
 	// watched.
 	maxPeers = 4096

@@ -29,6 +29,7 @@ const (
 	maxPadding  = 65507 - 14           // octets: the greatest UDP payload over IPv4, less the packet proper
 	maxLate     = 1 << 20              // packets that are overdue already when a session is asked for
 	minInterval = owamp.Interval(4295) // a microsecond, the mean between two packets
+	maxRates    = 1 << 14              // peers whose rates are remembered
 	// keepAlive finds a dead peer while a test runs and no message is due.
 	keepAlive = 15 * time.Second
 )
@@ -106,6 +107,9 @@ type Server struct {
 	peers  *peers
 	ledger *policy.Ledger
 
+	connections, requests *policy.Rates
+	away                  hush
+
 	mu       sync.Mutex
 	settings Settings
 	conns    int
@@ -122,14 +126,18 @@ func New(cfg Config) *Server {
 	if cfg.Started == 0 {
 		cfg.Started = cfg.Clock.Now()
 	}
-	return &Server{
-		cfg:      cfg,
-		log:      cfg.Log,
-		pool:     ports.NewPool(cfg.Prober, cfg.Ports, ""),
-		peers:    newPeers(cfg.Clock, cfg.Watch),
-		ledger:   policy.NewLedger(cfg.Limits),
-		settings: cfg.Settings.complete(),
+	s := &Server{
+		cfg:         cfg,
+		log:         cfg.Log,
+		pool:        ports.NewPool(cfg.Prober, cfg.Ports, ""),
+		peers:       newPeers(cfg.Clock, cfg.Watch),
+		ledger:      policy.NewLedger(cfg.Limits),
+		connections: policy.NewRates(maxRates),
+		requests:    policy.NewRates(maxRates),
+		settings:    cfg.Settings.complete(),
 	}
+	cfg.Store.adopt(s.ledger)
+	return s
 }
 
 // Reload puts other settings and limits in force for all that is asked for from
@@ -165,6 +173,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
+	conversations.Go(func() { s.clean(ctx) })
 	for {
 		conn, err := ln.Accept()
 		switch {
@@ -185,8 +194,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 			continue
 		}
-		if !s.enter() {
-			s.log.Warn(fmt.Sprintf("connection from %v refused: %d are open", conn.RemoteAddr(), s.inForce().MaxConnections))
+		if err := s.enter(remoteAddr(conn)); err != nil {
+			s.away.say(s.log, fmt.Sprintf("connection from %v refused: %v", conn.RemoteAddr(), err))
 			conn.Close()
 			continue
 		}
@@ -198,20 +207,45 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-func (s *Server) enter() bool {
+// remoteAddr returns the address of the peer; the zero Addr if it has none.
+func remoteAddr(conn net.Conn) netip.Addr {
+	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+	return remote.Addr()
+}
+
+// enter counts one more connection with peer, or says why there shall be none.
+func (s *Server) enter(peer netip.Addr) error {
+	class := s.ledger.Limits().Class(peer, "")
+	if rate := class.ConnectionRate(); !s.connections.Allow(peer, rate, time.Now()) {
+		return fmt.Errorf("class %s: connection_rate = %d is used up", class.Name(), rate)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns >= s.settings.MaxConnections {
-		return false
+		return fmt.Errorf("%d are open", s.conns)
 	}
 	s.conns++
-	return true
+	return nil
 }
 
 func (s *Server) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns--
+}
+
+// clean looks after the store until ctx is done.
+func (s *Server) clean(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		s.cfg.Store.sweep(ctx, s.inForce().Retention)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // converse holds one conversation.
@@ -221,12 +255,20 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
 	}
-	c := &conversation{Server: s, log: log}
+	peer := policy.Peer{Addr: remoteAddr(conn).Unmap()}
+	c := &conversation{Server: s, log: log, peer: peer, account: s.ledger.Account(peer)}
+	modes := s.cfg.Modes
+	if class := c.account.Class(); !class.AllowOpen() {
+		if modes &^= owamp.ModeOpen; modes == 0 {
+			s.away.say(log, fmt.Sprintf("connection refused: class %s: allow_open_mode = off", class.Name()))
+		}
+	}
 	err := control.Serve(ctx, conn, control.ServerConfig{
-		Modes:       s.cfg.Modes,
+		Modes:       modes,
 		Start:       s.cfg.Started,
 		Rand:        s.cfg.Random,
 		Now:         s.cfg.Clock.Now,
+		ThirdParty:  true, // the class of the peer says
 		IdleTimeout: s.inForce().IdleTimeout,
 		MaxSlots:    maxSlots,
 		MaxSessions: maxSessions,
@@ -234,4 +276,28 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 	if err != nil && ctx.Err() == nil {
 		log.Warn(fmt.Sprintf("Connection ended: %v", err))
 	}
+}
+
+// A hush bounds how often something is logged that anyone can bring about at
+// will: to once a second.
+type hush struct {
+	mu     sync.Mutex
+	last   time.Time
+	untold int
+}
+
+// say logs line, or counts it for the next one.
+func (h *hush) say(log *slog.Logger, line string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Sub(h.last) < time.Second {
+		h.untold++
+		return
+	}
+	if h.untold > 0 {
+		line += fmt.Sprintf(" (so were %d others)", h.untold)
+	}
+	h.last, h.untold = now, 0
+	log.Warn(line)
 }

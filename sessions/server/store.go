@@ -1,73 +1,283 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"owl/owamp"
+	"owl/owamp/owp"
+	"owl/sessions/policy"
 )
+
+// maxStored bounds the sessions in a store, and so what is remembered of them:
+// some 200 MB.
+const maxStored = 1 << 20
+
+// errStored says that the store has no room for one more session.
+var errStored = fmt.Errorf("the data directory has %d sessions: want no more", maxStored)
 
 // A Store is the directory in which a server keeps the sessions that it
 // received, laid out as the reference does, because other tools read it:
 //
-//	hierarchy/root/SID.owp   the file
-//	catalog/SID.owp          a symbolic link to it
+//	hierarchy/CLASS/…/SID.owp  the file, below the path of its limit class
+//	hierarchy/CLASS/…/SID.by   who asked for it, see [policy.Peer.AppendText]
+//	catalog/SID.owp            a symbolic link to the file
+//
+// The names of creators are Owl's. A session without one, as the reference
+// leaves it, has no creator; whether it can be fetched is up to its class.
 type Store struct {
 	dir string
 	log *slog.Logger
+
+	mu  sync.Mutex
+	all map[owamp.SID]stored
 }
 
-// root is the class of all sessions while there are no limits.
-const root = "root"
-
-// OpenStore returns the store in dir, which it completes. What is strange there is
-// told to log.
-func OpenStore(dir string, log *slog.Logger) (*Store, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{dir: dir, log: log}
-	for _, d := range []string{s.class(), s.catalog()} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, fmt.Errorf("data directory %s: %w", dir, err)
-		}
-	}
-	return s, nil
+// A stored is a session in a [Store].
+type stored struct {
+	dir     string              // where its file is
+	recent  *File               // while it is recorded; nil: it has ended
+	size    int64               // of its file when the store was opened
+	account *policy.Reservation // of its class, the disk that it takes
 }
 
-func (s *Store) class() string   { return filepath.Join(s.dir, "hierarchy", root) }
-func (s *Store) catalog() string { return filepath.Join(s.dir, "catalog") }
+// owpName and byName are the names of a session's files.
+func owpName(sid owamp.SID) string { return sid.String() + ".owp" }
+func byName(sid owamp.SID) string  { return sid.String() + ".by" }
 
-// A File is a session's file in a [Store].
+func (s *Store) hierarchy() string         { return filepath.Join(s.dir, "hierarchy") }
+func (s *Store) catalog() string           { return filepath.Join(s.dir, "catalog") }
+func (s *Store) link(sid owamp.SID) string { return filepath.Join(s.catalog(), owpName(sid)) }
+
+// A File is the file of a session that is recorded into a [Store].
 type File struct {
 	*os.File
-	link string
+	store   *Store
+	sid     owamp.SID
+	creator policy.Peer
+	// settling is set before what is in the file may change other than by
+	// growing; done is closed when the file is kept, or gone.
+	settling atomic.Bool
+	done     chan struct{}
 }
 
-// Create makes the file of a session. It is empty, and in the catalog.
-func (s *Store) Create(sid owamp.SID) (*File, error) {
-	name := sid.String() + ".owp"
-	f, err := os.OpenFile(filepath.Join(s.class(), name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+// Create makes the file of a session that creator has asked for, and for which
+// account is held. It is empty, and in the catalog.
+func (s *Store) Create(sid owamp.SID, account *policy.Reservation, creator policy.Peer) (_ *File, err error) {
+	f := &File{store: s, sid: sid, creator: creator, done: make(chan struct{})}
+	dir := filepath.Join(s.hierarchy(), filepath.FromSlash(account.Class().Path()))
+	if err := s.enter(sid, stored{dir: dir, recent: f, account: account}); err != nil {
+		return nil, err
+	}
+	var made []string
+	defer func() {
+		if err != nil {
+			if f.File != nil {
+				f.Close()
+			}
+			for _, name := range slices.Backward(made) {
+				_ = os.Remove(name) // at worst the next start does it
+			}
+			s.leave(sid)
+		}
+	}()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	by, err := creator.AppendText(nil)
 	if err != nil {
 		return nil, err
 	}
-	link := filepath.Join(s.catalog(), name)
-	if err := os.Symlink(f.Name(), link); err != nil {
-		f.Close()
-		os.Remove(f.Name())
+	name := filepath.Join(dir, byName(sid))
+	made = append(made, name)
+	if err := os.WriteFile(name, append(by, '\n'), 0o644); err != nil {
 		return nil, err
 	}
-	return &File{File: f, link: link}, nil
+	name = filepath.Join(dir, owpName(sid))
+	if f.File, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
+		return nil, err
+	}
+	made = append(made, name)
+	return f, os.Symlink(name, s.link(sid))
 }
 
-// Keep closes a file that is complete.
-func (f *File) Keep() error { return f.Close() }
+// enter adds a session to those that there are.
+func (s *Store) enter(sid owamp.SID, e stored) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.all[sid]; taken {
+		return fmt.Errorf("session %v: %w", sid, fs.ErrExist)
+	}
+	if len(s.all) >= maxStored {
+		return errStored
+	}
+	s.all[sid] = e
+	return nil
+}
 
-// Discard removes the file and its entry in the catalog.
+// leave forgets a session, and gives back what it held.
+func (s *Store) leave(sid owamp.SID) {
+	s.mu.Lock()
+	e, ok := s.all[sid]
+	delete(s.all, sid)
+	s.mu.Unlock()
+	if ok {
+		e.account.Release()
+	}
+}
+
+// lookup returns what there is of a session.
+func (s *Store) lookup(sid owamp.SID) (stored, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.all[sid]
+	return e, ok
+}
+
+// size returns how many octets there are of a file that is complete; if nothing
+// was recorded in it, because the peer went before, that is an error.
+func (f *File) size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	r, err := owp.NewReader(f, info.Size())
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if r.Header().Finished == owp.Incomplete && r.Len() == 0 {
+		return 0, errWorthless
+	}
+	return info.Size(), nil
+}
+
+// Settle says that the file is about to get its final content.
+func (f *File) Settle() { f.settling.Store(true) }
+
+// Keep closes a file that is complete. Its disk is accounted for by account
+// from now on.
+func (f *File) Keep(account *policy.Reservation) error {
+	err := errors.Join(f.confirmCreator(), f.Close())
+	f.store.mu.Lock()
+	e := f.store.all[f.sid]
+	e.recent, e.account = nil, account
+	f.store.all[f.sid] = e
+	f.store.mu.Unlock()
+	close(f.done)
+	return err
+}
+
+// confirmCreator brings the name of the creator to the disk. Those who delete
+// what is old then see it as young as the file, or it was deleted and is made
+// again.
+func (f *File) confirmCreator() error {
+	text, err := f.creator.AppendText(nil)
+	if err != nil {
+		return err
+	}
+	by, err := os.OpenFile(filepath.Join(filepath.Dir(f.Name()), byName(f.sid)), os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = by.WriteAt(append(text, '\n'), 0)
+	return errors.Join(err, by.Sync(), by.Close())
+}
+
+// Discard closes and removes the file.
 func (f *File) Discard() error {
-	return errors.Join(f.Close(), os.Remove(f.link), os.Remove(f.Name()))
+	err := errors.Join(f.Close(), f.store.remove(f.sid))
+	close(f.done)
+	return err
+}
+
+// remove deletes a session: first its entry in the catalog, by which others
+// find it, and last what says whose it is.
+func (s *Store) remove(sid owamp.SID) error {
+	e, ok := s.lookup(sid)
+	if !ok {
+		return nil
+	}
+	var errs []error
+	for _, name := range []string{s.link(sid), filepath.Join(e.dir, owpName(sid)), filepath.Join(e.dir, byName(sid))} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	s.leave(sid)
+	return errors.Join(errs...)
+}
+
+// creator returns who asked for a session; the zero Peer is one that nobody
+// knows.
+func (s *Store) creator(sid owamp.SID, e stored) policy.Peer {
+	if e.recent != nil {
+		return e.recent.creator
+	}
+	var p policy.Peer
+	text, err := readLine(filepath.Join(e.dir, byName(sid)))
+	if err == nil {
+		err = p.UnmarshalText(text)
+	}
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn(fmt.Sprintf("session %v: who asked for it: %v", sid, err))
+		}
+		return policy.Peer{}
+	}
+	return p
+}
+
+// open reads the file of a session that is in the store.
+func (s *Store) open(sid owamp.SID, e stored) (*owp.Reader, error) {
+	r, err := owp.Open(filepath.Join(e.dir, owpName(sid)))
+	if errors.Is(err, fs.ErrNotExist) && e.recent == nil {
+		_ = s.remove(sid) // somebody has deleted it: at worst a link stays
+	}
+	return r, err
+}
+
+// sweepEvery is how often it is looked which sessions are too old, or were
+// deleted by somebody else, whose disk is given back then.
+const sweepEvery = 10 * time.Minute
+
+// sweep deletes the sessions that have ended longer than retention ago, 0: none,
+// and forgets those whose files are gone.
+func (s *Store) sweep(ctx context.Context, retention time.Duration) {
+	s.mu.Lock()
+	var ended []owamp.SID
+	for sid, e := range s.all {
+		if e.recent == nil {
+			ended = append(ended, sid)
+		}
+	}
+	s.mu.Unlock()
+	now := time.Now()
+	for _, sid := range ended {
+		if ctx.Err() != nil {
+			return
+		}
+		e, ok := s.lookup(sid)
+		if !ok {
+			continue
+		}
+		info, err := os.Lstat(filepath.Join(e.dir, owpName(sid)))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err == nil && retention > 0 && now.Sub(info.ModTime()) > retention:
+		default:
+			continue
+		}
+		if err := s.remove(sid); err != nil {
+			s.log.Error(fmt.Sprintf("deleting session %v: %v", sid, err))
+		}
+	}
 }

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -186,7 +187,7 @@ func (w *world) stored(sid owamp.SID) (*owp.Header, []owamp.Record) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if want := filepath.Join(w.data, "hierarchy", "root", sid.String()+".owp"); target != want {
+	if want := filepath.Join(w.data, "hierarchy", "default", sid.String()+".owp"); target != want {
 		w.t.Errorf("the catalog leads to %s, want %s", target, want)
 	}
 	f, err := os.Open(link)
@@ -216,12 +217,16 @@ func (w *world) stored(sid owamp.SID) (*owp.Header, []owamp.Record) {
 // catalog.
 func (w *world) kept() (files, entries int) {
 	w.t.Helper()
-	for dir, n := range map[string]*int{"hierarchy/root": &files, "catalog": &entries} {
-		all, err := os.ReadDir(filepath.Join(w.data, dir))
+	for dir, n := range map[string]*int{"hierarchy": &files, "catalog": &entries} {
+		err := filepath.WalkDir(filepath.Join(w.data, dir), func(_ string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				*n++
+			}
+			return err
+		})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		*n = len(all)
 	}
 	return files, entries
 }
