@@ -1,8 +1,12 @@
 package owamp
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
+	"io"
+
+	"owl/owamp/internal/seal"
 )
 
 // Sizes of test packets without padding.
@@ -20,77 +24,185 @@ func PacketSize(m Mode) int {
 	return SealedPacketSize
 }
 
+// A Seal is what protects the test packets of one session: the mode of its
+// control connection and, but in open mode, keys of its own. The zero Seal is
+// that of open mode. It prints as its mode.
+type Seal struct {
+	mode Mode // 0: open
+	keys seal.Keys
+}
+
+// NewSeal returns the seal of a session of a connection that is in mode m, a
+// single one, and has the keys k.
+func NewSeal(m Mode, k *seal.Keys, sid SID) Seal {
+	if m == ModeOpen {
+		return Seal{}
+	}
+	return Seal{mode: m, keys: k.Session(sid)}
+}
+
+// Mode returns the mode of the session.
+func (s Seal) Mode() Mode {
+	if s.mode == 0 {
+		return ModeOpen
+	}
+	return s.mode
+}
+
+// Format implements [fmt.Formatter]: no verb prints the keys.
+func (s Seal) Format(f fmt.State, _ rune) { io.WriteString(f, s.Mode().String()) }
+
+// packets returns the cipher of the session's packets, nil in open mode.
+func (s Seal) packets() *seal.Packets {
+	if s.Mode() == ModeOpen {
+		return nil
+	}
+	return seal.NewPackets(&s.keys)
+}
+
 // A Sealer makes the test packets of one session (RFC 4656 section 4.1.2). In
 // open mode a packet is
 //
-//	0  sequence number
-//	4  time stamp
-//	12 error estimate
-//	14 padding
+//	 0  sequence number
+//	 4  time stamp
+//	12  error estimate
+//	14  padding
+//
+// and in the two others
+//
+//	 0  sequence number
+//	 4  zeros[12]
+//	16  time stamp
+//	24  error estimate
+//	26  zeros[6]
+//	32  HMAC[16]
+//	48  padding
+//
+// In authenticated mode the HMAC covers the first block, which is encrypted; in
+// encrypted mode it covers two, which are. So it is only in encrypted mode that
+// anything is left to be sealed when the stamp is known: a block and the HMAC.
 //
 // A packet is made in two steps, so that as little as possible lies between
 // reading the clock and sending: [Sealer.Prepare], then [Sealer.Finish] on the
 // same buffer, before another packet of the session is prepared. Padding is the
 // caller's and stays as it is.
-type Sealer struct{}
-
-// NewSealer returns a Sealer of mode m. Only open mode is supported.
-func NewSealer(m Mode) (*Sealer, error) {
-	if err := checkPacketMode(m); err != nil {
-		return nil, err
-	}
-	return &Sealer{}, nil
+type Sealer struct {
+	mode    Mode
+	packets *seal.Packets // nil: open mode
+	plain   [2 * seal.BlockSize]byte
 }
 
-func checkPacketMode(m Mode) error {
-	if m != ModeOpen {
-		return fmt.Errorf("test packets in mode %v: want mode O (open)", m)
-	}
-	return nil
-}
+// Sealer returns a Sealer for the session.
+func (s Seal) Sealer() *Sealer { return &Sealer{mode: s.Mode(), packets: s.packets()} }
 
 // Size returns how many octets a packet has without padding.
-func (s *Sealer) Size() int { return OpenPacketSize }
+func (s *Sealer) Size() int { return PacketSize(s.mode) }
 
 // Prepare writes into buf all of packet seq that does not depend on when it is
-// sent. buf holds [PacketSize] octets or more.
+// sent. buf holds [Sealer.Size] octets or more.
 func (s *Sealer) Prepare(buf []byte, seq uint32) {
-	binary.BigEndian.PutUint32(buf[:OpenPacketSize], seq)
+	if s.mode == ModeOpen {
+		binary.BigEndian.PutUint32(buf[:OpenPacketSize], seq)
+		return
+	}
+	_ = buf[SealedPacketSize-1]
+	first := (*[seal.BlockSize]byte)(s.plain[:])
+	binary.BigEndian.PutUint32(first[:], seq)
+	s.packets.Encrypt((*[seal.BlockSize]byte)(buf), first)
+	if s.mode == ModeAuthenticated {
+		clear(buf[16:32])
+		s.packets.MAC.Write(first[:])
+		s.packets.MAC.Sum((*[seal.BlockSize]byte)(buf[32:]))
+	}
 }
 
 // Finish completes the prepared packet in buf as sent at t by a clock of error
 // e. It does not allocate.
 func (s *Sealer) Finish(buf []byte, t Timestamp, e ErrorEstimate) {
-	_ = buf[OpenPacketSize-1]
-	binary.BigEndian.PutUint64(buf[4:], uint64(t))
-	binary.BigEndian.PutUint16(buf[12:], uint16(e))
+	switch s.mode {
+	case ModeOpen:
+		_ = buf[OpenPacketSize-1]
+		binary.BigEndian.PutUint64(buf[4:], uint64(t))
+		binary.BigEndian.PutUint16(buf[12:], uint16(e))
+	case ModeAuthenticated:
+		_ = buf[SealedPacketSize-1]
+		binary.BigEndian.PutUint64(buf[16:], uint64(t))
+		binary.BigEndian.PutUint16(buf[24:], uint16(e))
+	default:
+		_ = buf[SealedPacketSize-1]
+		second := (*[seal.BlockSize]byte)(s.plain[seal.BlockSize:])
+		binary.BigEndian.PutUint64(second[:], uint64(t))
+		binary.BigEndian.PutUint16(second[8:], uint16(e))
+		s.packets.MAC.Write(s.plain[:])
+		s.packets.MAC.Sum((*[seal.BlockSize]byte)(buf[32:]))
+		chained := (*[seal.BlockSize]byte)(buf[16:])
+		subtle.XORBytes(chained[:], second[:], buf[:seal.BlockSize])
+		s.packets.Encrypt(chained, chained)
+	}
 }
 
 // An Opener reads the test packets of one session; see [Sealer].
-type Opener struct{}
-
-// NewOpener returns an Opener of mode m. Only open mode is supported.
-func NewOpener(m Mode) (*Opener, error) {
-	if err := checkPacketMode(m); err != nil {
-		return nil, err
-	}
-	return &Opener{}, nil
+type Opener struct {
+	mode    Mode
+	packets *seal.Packets // nil: open mode
+	plain   [2 * seal.BlockSize]byte
 }
+
+// Opener returns an Opener for the session.
+func (s Seal) Opener() *Opener { return &Opener{mode: s.Mode(), packets: s.packets()} }
+
+// Size returns how many octets a packet has without padding.
+func (o *Opener) Size() int { return PacketSize(o.mode) }
 
 // Open reads the packet in buf, which may be followed by padding, into Seq,
 // Sent and SentErr of r, and reports whether it is a packet of the session: it
-// is long enough and has a valid error estimate. If not, r is unchanged. Open
-// does not allocate.
+// is long enough, its HMAC, if the mode has one, is right, and it has a valid
+// error estimate. If not, r is unchanged. Open does not allocate.
 func (o *Opener) Open(buf []byte, r *Record) bool {
-	if len(buf) < OpenPacketSize {
+	if len(buf) < o.Size() {
 		return false
 	}
-	e := ErrorEstimate(binary.BigEndian.Uint16(buf[12:]))
+	seq, sent := o.plain[:seal.BlockSize], o.plain[seal.BlockSize:]
+	if o.mode == ModeOpen {
+		seq, sent = buf[:4], buf[4:OpenPacketSize]
+	} else if !o.unseal(buf) {
+		return false
+	}
+	e := ErrorEstimate(binary.BigEndian.Uint16(sent[8:]))
 	if !e.Valid() {
 		return false
 	}
-	r.Seq = binary.BigEndian.Uint32(buf)
-	r.Sent = Timestamp(binary.BigEndian.Uint64(buf[4:]))
+	r.Seq = binary.BigEndian.Uint32(seq)
+	r.Sent = Timestamp(binary.BigEndian.Uint64(sent))
 	r.SentErr = e
 	return true
+}
+
+// unseal decrypts the first two blocks of the packet in buf to o.plain, and
+// reports whether its HMAC is right.
+func (o *Opener) unseal(buf []byte) bool {
+	first, second := (*[seal.BlockSize]byte)(o.plain[:]), (*[seal.BlockSize]byte)(o.plain[seal.BlockSize:])
+	o.packets.Decrypt(first, (*[seal.BlockSize]byte)(buf))
+	o.packets.MAC.Write(first[:])
+	if o.mode == ModeAuthenticated {
+		copy(second[:], buf[seal.BlockSize:])
+	} else {
+		o.packets.Decrypt(second, (*[seal.BlockSize]byte)(buf[seal.BlockSize:]))
+		subtle.XORBytes(second[:], second[:], buf[:seal.BlockSize])
+		o.packets.MAC.Write(second[:])
+	}
+	return o.packets.MAC.Check((*[seal.BlockSize]byte)(buf[2*seal.BlockSize:]))
+}
+
+// NewSealer returns a Sealer of open mode.
+func NewSealer(m Mode) (*Sealer, error) { return Seal{}.Sealer(), openOnly(m) }
+
+// NewOpener returns an Opener of open mode.
+func NewOpener(m Mode) (*Opener, error) { return Seal{}.Opener(), openOnly(m) }
+
+func openOnly(m Mode) error {
+	if m != ModeOpen {
+		return fmt.Errorf("test packets in mode %v: want mode O (open)", m)
+	}
+	return nil
 }
