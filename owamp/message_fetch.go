@@ -155,9 +155,19 @@ func ParseRecord(b *[RecordSize]byte) (Record, error) {
 		Recv:    Timestamp(binary.BigEndian.Uint64(b[16:])),
 		TTL:     b[24],
 	}
-	if !r.SentErr.Valid() || !r.RecvErr.Valid() {
-		return r, fmt.Errorf("record of packet %d with the error estimates %#04x and %#04x: want no multiplier of 0",
-			r.Seq, uint16(r.SentErr), uint16(r.RecvErr))
+	if r.SentErr.Valid() && r.RecvErr.Valid() {
+		return r, nil
 	}
-	return r, nil
+	bad := r // r itself stays in registers
+	return bad, bad.Validate()
+}
+
+// Validate refuses a record that no receiver writes, for no clock's error is
+// zero. It is how a record is told from octets that never reached the disk.
+func (r *Record) Validate() error {
+	if r.SentErr.Valid() && r.RecvErr.Valid() {
+		return nil
+	}
+	return fmt.Errorf("record of packet %d with the error estimates %#04x and %#04x: want no multiplier of 0",
+		r.Seq, uint16(r.SentErr), uint16(r.RecvErr))
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -345,8 +347,54 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// A file without a header of a session has records all the same.
-func TestVersionWithoutSession(t *testing.T) {
+// inVersion2 returns a file of one slot as version 2 has it.
+func inVersion2(t testing.TB, path string) []byte {
+	t.Helper()
+	v3, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := append([]byte("OwA\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\xa4"), v3[8:12]...)
+	b = append(b, v3[40:184]...)
+	f, err := owp.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for r, err := range f.Records() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = binary.BigEndian.AppendUint32(b, r.Seq)
+		b = binary.BigEndian.AppendUint64(b, uint64(r.Sent))
+		b = binary.BigEndian.AppendUint16(b, uint16(r.SentErr))
+		b = binary.BigEndian.AppendUint64(b, uint64(r.Recv))
+		b = binary.BigEndian.AppendUint16(b, uint16(r.RecvErr))
+	}
+	return b
+}
+
+// A file of version 2 says what one of version 3 does, but for the TTLs.
+func TestVersion2(t *testing.T) {
+	const name = "testdata/golden/loss10/s2c"
+	path := filepath.Join(t.TempDir(), "old.owp")
+	if err := os.WriteFile(path, inVersion2(t, name+".owp"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(name + ".M.b0.0001.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := regexp.MustCompile(`(?s)MINTTL.*</TTLBUCKETS>\n`).ReplaceAllString(string(text), "MINTTL\t255\nMAXTTL\t255\n<TTLBUCKETS>\n\t255\t177\n</TTLBUCKETS>\n")
+	code, got, stderr := owstats(t, "-M", path)
+	if d := cmp.Diff(want, got); code != 0 || d != "" {
+		t.Errorf("exit code %d, %s (-want +got):\n%s", code, stderr, d)
+	}
+}
+
+// A file of version 0 knows nothing of its session, and has records all the
+// same.
+func TestVersion0(t *testing.T) {
 	b := append([]byte("OwA\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10"),
 		0, 0, 0, 9, // sequence number
 		0xee, 0xab, 0xa6, 0x40, 0, 0, 0, 0, 0x80, 1, // sent

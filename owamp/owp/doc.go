@@ -41,6 +41,23 @@
 // records follows from its size, and what is left over at its end is a record
 // on its way.
 //
-// Versions 2 and 0 are read only. They have no skip ranges and no TTL, version
-// 0 nothing of the session either.
+// Versions 2 and 0 are read only. They know neither skip ranges nor TTLs, and
+// have as many records as they have room for. Version 2 begins with
+//
+//	  0  "OwA\0"
+//	  4  Version   u32
+//	  8  offset of the records u64
+//	 16  Finished  u32
+//	 20  the fixed part of the Request-Session, its HMAC zero
+//	132  its slots, 16 octets each
+//	     16 octets of zeros
+//
+// and version 0, which says nothing of the session, ends before Finished. In
+// both a record is 24 octets:
+//
+//	 0  Sequence number        u32
+//	 4  Send time              Timestamp
+//	12  Send error estimate    u16
+//	14  Receive time           Timestamp, zero for a lost packet
+//	22  Receive error estimate u16
 package owp

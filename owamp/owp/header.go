@@ -22,7 +22,7 @@ const (
 	offRequest     = 40
 	offSlots       = offRequest + owamp.RequestSize
 
-	skipSize = 8
+	skipSize = owamp.SkipRangeSize
 )
 
 // Where those of the older versions are: their data offset is at 8.
@@ -130,11 +130,8 @@ func checkSpec(s *owamp.SessionSpec) error {
 	return nil
 }
 
-// appendSkips appends skip ranges as a file has them.
+// appendSkips appends skip ranges as a file has them, which unlike a message
+// does not fill up the last block.
 func appendSkips(b []byte, skips []owamp.SkipRange) []byte {
-	for _, s := range skips {
-		b = binary.BigEndian.AppendUint32(b, s.First)
-		b = binary.BigEndian.AppendUint32(b, s.Last)
-	}
-	return b
+	return owamp.AppendSkips(b, skips)[:len(b)+len(skips)*skipSize]
 }

@@ -45,6 +45,8 @@ func TestInterop(t *testing.T) {
 		}
 		files[name] = octets(t, f.Name())
 	}
+	files["version 2"], files["version 0"], _ = older(t, octets(t, "testdata/mix-sync/s2c.owp"))
+	files["version 2, torn"] = files["version 2"][:len(files["version 2"])-1]
 	for name, file := range files {
 		path := filepath.Join(t.TempDir(), name+".owp")
 		if err := os.WriteFile(path, file, 0o600); err != nil {

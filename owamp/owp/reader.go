@@ -108,14 +108,9 @@ func (r *Reader) RecordsFrom(i int64) iter.Seq2[owamp.Record, error] {
 				return
 			}
 			for b := buf; len(b) > 0; b = b[r.recordSize:] {
-				var rec owamp.Record
-				if r.recordSize == recordSize {
-					rec = decode((*[recordSize]byte)(b))
-				} else {
-					rec = decodeV2((*[recordSizeV2]byte)(b))
-				}
-				if !possible(&rec) {
-					yield(owamp.Record{}, formatErrorf(r.data+i*r.recordSize, "%v", checkRecord(&rec)))
+				rec, err := r.parseRecord(b)
+				if err != nil {
+					yield(owamp.Record{}, formatErrorf(r.data+i*r.recordSize, "%v", err))
 					return
 				}
 				if !yield(rec, nil) {
@@ -125,6 +120,14 @@ func (r *Reader) RecordsFrom(i int64) iter.Seq2[owamp.Record, error] {
 			}
 		}
 	}
+}
+
+// parseRecord reads the record that b begins with.
+func (r *Reader) parseRecord(b []byte) (owamp.Record, error) {
+	if r.recordSize == recordSize {
+		return owamp.ParseRecord((*[recordSize]byte)(b))
+	}
+	return parseRecordV2((*[recordSizeV2]byte)(b))
 }
 
 // read fills b from offset on.
@@ -229,9 +232,9 @@ func (r *Reader) readSkips(offset int64) error {
 	r.skips = make([]owamp.SkipRange, n)
 	for i := range r.skips {
 		at := i * skipSize
-		s := owamp.SkipRange{First: binary.BigEndian.Uint32(b[at:]), Last: binary.BigEndian.Uint32(b[at+4:])}
-		if s.First > s.Last {
-			return formatErrorf(offset+int64(at), "skip range %d to %d, want its end not before its begin", s.First, s.Last)
+		s, err := owamp.ParseSkip((*[skipSize]byte)(b[at:]))
+		if err != nil {
+			return formatErrorf(offset+int64(at), "%v", err)
 		}
 		r.skips[i] = s
 	}
@@ -259,9 +262,6 @@ func (r *Reader) readOlder(b []byte) (err error) {
 		return err
 	}
 	r.records = (r.size - r.data) / recordSizeV2
-	if whole := r.data + r.records*recordSizeV2; r.header.Finished == Normal && whole != r.size {
-		return r.need(whole+recordSizeV2, "a record")
-	}
 	return nil
 }
 

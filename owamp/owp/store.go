@@ -40,16 +40,19 @@ func NewStorer(w io.Writer, h *Header, skips []owamp.SkipRange) (*Storer, error)
 // Write writes the next records. It does not allocate.
 func (s *Storer) Write(recs ...owamp.Record) error {
 	for i := range recs {
-		if err := checkRecord(&recs[i]); err != nil {
+		if err := recs[i].Validate(); err != nil {
 			return err
 		}
 		if s.stored == s.records {
 			return fmt.Errorf("more than %d records, want as many as the header says", s.records)
 		}
 		s.stored++
-		var b [recordSize]byte
-		encode(&b, &recs[i])
-		if _, err := s.out.Write(b[:]); err != nil {
+		if s.out.Available() < recordSize {
+			if err := s.out.Flush(); err != nil {
+				return err
+			}
+		}
+		if _, err := s.out.Write(recs[i].Append(s.out.AvailableBuffer())); err != nil {
 			return err
 		}
 	}

@@ -93,8 +93,8 @@ func (w *Writer) Write(recs ...owamp.Record) error {
 }
 
 func (w *Writer) write(r *owamp.Record) error {
-	if !possible(r) {
-		return checkRecord(r)
+	if err := r.Validate(); err != nil {
+		return err
 	}
 	if w.records == math.MaxUint32 {
 		return fmt.Errorf("record %d: want at most %[1]d in a file", w.records)
@@ -104,9 +104,7 @@ func (w *Writer) write(r *owamp.Record) error {
 			return err
 		}
 	}
-	n := len(w.buf)
-	w.buf = w.buf[:n+recordSize]
-	encode((*[recordSize]byte)(w.buf[n:]), r)
+	w.buf = r.Append(w.buf)
 	w.count(r)
 	return nil
 }
@@ -229,7 +227,10 @@ func (w *Writer) retain(keep func(owamp.Record) bool) error {
 		}
 		staying := b[:0]
 		for ; len(b) > 0; b = b[recordSize:] {
-			r := decode((*[recordSize]byte)(b))
+			r, err := owamp.ParseRecord((*[recordSize]byte)(b))
+			if err != nil {
+				return fmt.Errorf("reading record %d again: %w", i, err)
+			}
 			stays := keep(r)
 			if !stays && kept < 0 {
 				// What follows is going to move. The file ends here until that
