@@ -88,57 +88,11 @@ func (c *conversation) Request(_ context.Context, spec *owamp.SessionSpec) owamp
 	return owamp.Accepted{Port: s.lease.Port.Addr().Port(), SID: s.spec.SID}
 }
 
-// refused logs why what was asked for is refused, and returns what to answer.
-func (c *conversation) refused(what string, err error) owamp.Accept {
-	accept := owamp.AcceptInternalError
-	if r, ok := errors.AsType[*refusal](err); ok {
-		accept = r.accept
-	} else if _, denied := errors.AsType[*policy.DeniedError](err); denied {
-		accept = owamp.AcceptReject
-	} else if slices.ContainsFunc(scarce, func(e error) bool { return errors.Is(err, e) }) {
-		accept = owamp.AcceptTemporaryLimit
-	}
-	c.log.Warn(fmt.Sprintf("%s not allowed: %v: %v", what, accept, err))
-	return accept
-}
-
-// scarce are the errors of what there may be more of at another time.
-var scarce = []error{
-	syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS,
-	syscall.EADDRINUSE, ports.ErrNoPort, errStored,
-}
-
-// A refusal is a request that is answered with no.
-type refusal struct {
-	accept owamp.Accept
-	reason string
-}
-
-func (r *refusal) Error() string { return r.reason }
-
-func refuse(a owamp.Accept, format string, args ...any) *refusal {
-	return &refusal{a, fmt.Sprintf(format, args...)}
-}
-
 // prepare does everything for a session that can be done before its start.
 func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
-	mean := spec.MeanInterval()
-	switch {
-	case spec.Packets > 1 && mean < minInterval:
-		return nil, refuse(owamp.AcceptPermanentLimit, "a packet each %v: want 1 µs or more", mean.Duration())
-	case spec.Padding > maxPadding:
-		return nil, refuse(owamp.AcceptPermanentLimit, "padding of %d octets: want at most %d", spec.Padding, maxPadding)
-	}
-	if err := c.checkLate(spec); err != nil {
-		return nil, err
-	}
-	class, err := c.admit()
+	err := c.admit(spec)
 	if err != nil {
 		return nil, err
-	}
-	if spec.ConfSender && spec.Receiver.Addr().Unmap() != c.peer.Addr.WithZone("") && !class.ThirdParty() {
-		// Else whoever asks could have anyone else flooded.
-		return nil, refuse(owamp.AcceptReject, "class %s: third_party = off: test to %v, want to %v", class.Name(), spec.Receiver.Addr(), c.peer.Addr)
 	}
 	s := &session{spec: *spec}
 	if s.held, err = c.account.Reserve(demand(spec)); err != nil {
@@ -154,43 +108,6 @@ func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// admit counts a request of the peer, and returns its class.
-func (c *conversation) admit() (*policy.Class, error) {
-	class := c.account.Class()
-	if rate := class.RequestRate(); !c.requests.Allow(c.peer.Addr, rate, time.Now()) {
-		return nil, refuse(owamp.AcceptTemporaryLimit, "class %s: request_rate = %d is used up", class.Name(), rate)
-	}
-	return class, nil
-}
-
-// demand returns what a session is to hold.
-func demand(spec *owamp.SessionSpec) policy.Request {
-	r := policy.Request{Bandwidth: policy.BandwidthOf(spec, owamp.ModeOpen), Sessions: 1}
-	if spec.ConfSender {
-		r.PacketRate = policy.PacketRateOf(spec)
-	} else {
-		r.Disk = policy.DiskOf(spec)
-	}
-	return r
-}
-
-// checkLate refuses a session so many packets of which are overdue that to
-// declare them lost, or skipped, would keep this host busy.
-func (c *conversation) checkLate(spec *owamp.SessionSpec) error {
-	late := c.cfg.Clock.Now().Sub(spec.Start)
-	if late <= 0 {
-		return nil
-	}
-	gen, err := schedule.New(spec.SID, spec.Slots)
-	if err != nil {
-		return err
-	}
-	if overdue := min(gen.Within(owamp.IntervalOf(late)), uint64(spec.Packets)); overdue > maxLate {
-		return refuse(owamp.AcceptPermanentLimit, "its start is %v ago, up to %d packets are overdue: want at most %d", late.Round(time.Second), overdue, maxLate)
-	}
-	return nil
 }
 
 func (c *conversation) prepareReceiving(s *session) error {
@@ -397,7 +314,7 @@ func (c *conversation) keep(s *session, complete bool) error {
 		if err = s.held.AdjustDisk(uint64(size), c.inForce().DiskFudge); err == nil {
 			return s.file.Keep(s.held.Keep())
 		}
-		err = fmt.Errorf("%s Too large! Deleting... (See diskfudge): %w", s.file.Name(), err) //nolint:staticcheck // the C suite's words
+		err = fmt.Errorf("%s Too large! Deleting... (See diskfudge): %w", s.file.Name(), err)
 	}
 	if errors.Is(err, errWorthless) {
 		err = nil

@@ -59,14 +59,14 @@ func (x *extract) whole() bool { return x.begin == 0 && x.end == math.MaxUint32 
 
 func (x *extract) close() {
 	if x.Reader != nil {
-		x.Reader.Close()
+		x.Close()
 		x.Reader = nil
 	}
 }
 
 // prepareFetch opens what x asks for, if the peer may have it.
 func (c *conversation) prepareFetch(ctx context.Context, x *extract) error {
-	if _, err := c.admit(); err != nil {
+	if _, err := c.count(); err != nil {
 		return err
 	}
 	if err := c.mayFetch(x.sid); err != nil {

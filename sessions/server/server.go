@@ -73,7 +73,7 @@ type Settings struct {
 }
 
 // complete returns s with what its zero values mean.
-func (s Settings) complete() Settings {
+func complete(s Settings) Settings {
 	if s.MaxConnections == 0 {
 		s.MaxConnections = 4096
 	}
@@ -134,7 +134,7 @@ func New(cfg Config) *Server {
 		ledger:      policy.NewLedger(cfg.Limits),
 		connections: policy.NewRates(maxRates),
 		requests:    policy.NewRates(maxRates),
-		settings:    cfg.Settings.complete(),
+		settings:    complete(cfg.Settings),
 	}
 	cfg.Store.adopt(s.ledger)
 	return s
@@ -148,7 +148,7 @@ func (s *Server) Reload(st Settings, l *policy.Limits) {
 	s.pool.SetRange(st.Ports)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settings = st.complete()
+	s.settings = complete(st)
 }
 
 // inForce returns the settings in force.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"owl/owamp"
@@ -22,6 +23,7 @@ import (
 	"owl/owamp/schedule"
 	"owl/probe"
 	"owl/sessions/internal/memwire"
+	"owl/sessions/policy"
 	"owl/sessions/ports"
 	"owl/sessions/server"
 )
@@ -29,6 +31,7 @@ import (
 // A world is a server and the network that clients reach it by.
 type world struct {
 	*memwire.Listener
+	*server.Server
 	t      *testing.T
 	net    *memwire.Network
 	data   string
@@ -56,11 +59,17 @@ func (w *world) logged() []string {
 // serve starts a server, to which change may do something before.
 func serve(t *testing.T, change func(*world, *server.Config)) *world {
 	t.Helper()
+	return serveIn(t, t.TempDir(), change)
+}
+
+// serveIn is serve with a certain data directory.
+func serveIn(t *testing.T, data string, change func(*world, *server.Config)) *world {
+	t.Helper()
 	w := &world{
 		Listener: memwire.NewListener(netip.AddrPortFrom(there, 861)),
 		t:        t,
 		net:      new(memwire.Network),
-		data:     t.TempDir(),
+		data:     data,
 		ended:    make(chan error, 1),
 	}
 	store, err := server.OpenStore(w.data, slog.New(slog.NewTextHandler(w, nil)))
@@ -81,7 +90,8 @@ func serve(t *testing.T, change func(*world, *server.Config)) *world {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
-	go func() { w.ended <- server.New(cfg).Serve(ctx, ln) }()
+	w.Server = server.New(cfg)
+	go func() { w.ended <- w.Serve(ctx, ln) }()
 	return w
 }
 
@@ -104,12 +114,32 @@ func (w *world) stop() {
 	if n := w.Conns(); n != 0 {
 		w.t.Errorf("%d connections exist at the end", n)
 	}
+	used := w.Used("")
+	if used.Disk = 0; used != (policy.Request{}) {
+		w.t.Errorf("%+v is reserved at the end", used)
+	}
+}
+
+// limits makes limits of the lines of a file.
+func limits(t testing.TB, lines ...string) *policy.Limits {
+	t.Helper()
+	l, err := policy.Parse("limits", strings.NewReader(strings.Join(lines, "\n")+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // connect returns a client of the server.
 func (w *world) connect() *control.Client {
 	w.t.Helper()
-	conn, err := w.Dial(w.t.Context(), netip.AddrPortFrom(here, 50000))
+	return w.connectFrom(here)
+}
+
+// connectFrom returns a client that has another address.
+func (w *world) connectFrom(a netip.Addr) *control.Client {
+	w.t.Helper()
+	conn, err := w.Dial(w.t.Context(), netip.AddrPortFrom(a, 50000))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -177,6 +207,27 @@ func (w *world) send(port ports.Port, spec owamp.SessionSpec, a owamp.Accepted) 
 		w.t.Fatal(err)
 	}
 	return s
+}
+
+// record has the server receive a session of n packets, from begin to end.
+func (w *world) record(c *control.Client, n uint32) owamp.SID {
+	w.t.Helper()
+	port := w.port()
+	defer port.Close()
+	spec := toServer(n, port.Addr())
+	a := w.request(c, spec)
+	if err := c.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	sending := w.send(port, spec, a)
+	if _, err := c.Await(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := c.Stop(w.t.Context(), []owamp.SendReport{sending.Stop()}); err != nil {
+		w.t.Fatal(err)
+	}
+	synctest.Wait()
+	return a.SID
 }
 
 // stored returns what the server has kept of the session.
