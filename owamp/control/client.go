@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,13 +13,25 @@ import (
 	"time"
 
 	"owl/owamp"
+	"owl/owamp/internal/seal"
 )
 
 // A ClientConfig says how [Connect] talks; its zero value is open mode.
 type ClientConfig struct {
 	// Modes are those that the client would use; zero is ModeOpen. The
-	// strongest of them that the server offers, and this package can, is taken.
+	// strictest of them that the server offers is taken.
 	Modes owamp.Mode
+	// User is who the client is, in at most 80 octets, and Passphrase returns
+	// the secret that shows it; it is called where a mode is taken that wants
+	// it. Without a user there is only open mode.
+	User       string
+	Passphrase func() ([]byte, error)
+	// MaxCount is how many iterations of the key derivation a server may ask
+	// for; zero is 2^20, which take less than a second. Fewer than 1024 are
+	// refused (RFC 4656 section 3.1).
+	MaxCount uint32
+	// Rand makes keys; nil is crypto/rand.
+	Rand io.Reader
 	// Now tells the time, by which round trips are measured; nil is a clock
 	// that is never set.
 	Now func() owamp.Timestamp
@@ -39,6 +53,7 @@ type ClientConfig struct {
 type Client struct {
 	s        *stream
 	mode     owamp.Mode
+	keys     seal.Keys // not in open mode
 	start    owamp.Timestamp
 	now      func() owamp.Timestamp
 	maxSkips int
@@ -70,6 +85,15 @@ func Connect(ctx context.Context, conn net.Conn, cfg ClientConfig) (*Client, err
 	if cfg.Modes == 0 {
 		cfg.Modes = owamp.ModeOpen
 	}
+	if cfg.User == "" {
+		cfg.Modes &= owamp.ModeOpen
+	}
+	if cfg.MaxCount == 0 {
+		cfg.MaxCount = defaultMaxCount
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
 	if cfg.Now == nil {
 		begin := time.Now()
 		cfg.Now = func() owamp.Timestamp { return owamp.Timestamp(owamp.IntervalOf(time.Since(begin))) }
@@ -81,7 +105,7 @@ func Connect(ctx context.Context, conn net.Conn, cfg ClientConfig) (*Client, err
 		cfg.MaxSlots = defaultMaxSlots
 	}
 	c := &Client{s: newStream(conn), now: cfg.Now, maxSkips: cfg.MaxSkips, maxSlots: cfg.MaxSlots}
-	if err := c.during(ctx, "reading Server-Greeting", func() error { return c.setUp(cfg.Modes) }); err != nil {
+	if err := c.during(ctx, "reading Server-Greeting", func() error { return c.setUp(&cfg) }); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
@@ -89,27 +113,31 @@ func Connect(ctx context.Context, conn net.Conn, cfg ClientConfig) (*Client, err
 }
 
 // setUp goes from the greeting to Server-Start.
-func (c *Client) setUp(modes owamp.Mode) error {
-	var g [owamp.ServerGreetingSize]byte
-	if err := c.s.read("Server-Greeting", g[:]); err != nil {
+func (c *Client) setUp(cfg *ClientConfig) error {
+	var octets [owamp.ServerGreetingSize]byte
+	if err := c.s.read("Server-Greeting", octets[:]); err != nil {
 		return err
 	}
-	offered := owamp.ParseServerGreeting(&g).Modes
-	if offered == 0 {
+	g := owamp.ParseServerGreeting(&octets)
+	if g.Modes == 0 {
 		return fmt.Errorf("reading Server-Greeting: %w: the server offers none: it does not want to talk", ErrNoCommonMode)
 	}
-	if offered&modes&owamp.ModeOpen == 0 {
-		return fmt.Errorf("reading Server-Greeting: %w: the server offers %v, this client can %v", ErrNoCommonMode, offered, modes&owamp.ModeOpen)
+	if c.mode = strictest(g.Modes & cfg.Modes); c.mode == 0 {
+		return fmt.Errorf("reading Server-Greeting: %w: the server offers %v, this client %s", ErrNoCommonMode, g.Modes, cfg.can())
 	}
-	c.mode = owamp.ModeOpen
+	response, err := c.respond(&g, cfg)
+	if err != nil {
+		return err
+	}
 
 	begin := c.now()
-	response := owamp.SetUpResponse{Mode: c.mode}
 	c.s.put(response.Append(nil))
 	if err := c.s.flush("Set-Up-Response"); err != nil {
 		return err
 	}
-	// The third block is the first that the server may encrypt.
+	if c.mode != owamp.ModeOpen {
+		c.s.sealing = seal.NewSealing(&c.keys, response.IV)
+	}
 	var b [owamp.ServerStartSize]byte
 	if err := c.s.read("Server-Start", b[:2*owamp.BlockSize]); err != nil {
 		return err
@@ -119,7 +147,11 @@ func (c *Client) setUp(modes owamp.Mode) error {
 		return garbage("Server-Start", err)
 	}
 	if start.Accept != owamp.AcceptOK {
-		return &DeniedError{"Server-Start", start.Accept}
+		return &DeniedError{Step: "Server-Start", Accept: start.Accept}
+	}
+	// The third block is the first that the server encrypts.
+	if c.mode != owamp.ModeOpen {
+		c.s.opening = seal.NewOpening(&c.keys, start.IV)
 	}
 	if err := c.s.readRest("Server-Start", b[2*owamp.BlockSize:]); err != nil {
 		return err
@@ -128,6 +160,14 @@ func (c *Client) setUp(modes owamp.Mode) error {
 	start, _ = owamp.ParseServerStart(&b)
 	c.start = start.Start
 	return nil
+}
+
+// can says which modes a client can.
+func (cfg *ClientConfig) can() string {
+	if cfg.Modes == 0 {
+		return "can none without a user and a pass-phrase"
+	}
+	return fmt.Sprintf("can %v", cfg.Modes)
 }
 
 // Mode returns the mode of the connection.
@@ -286,7 +326,7 @@ func (c *Client) Start(ctx context.Context) error {
 		t := &test{sessions: c.requested, stopped: make(chan struct{})}
 		c.requested = nil
 		if ack.Accept != owamp.AcceptOK {
-			return &DeniedError{message, ack.Accept}
+			return &DeniedError{Step: message, Accept: ack.Accept}
 		}
 		c.test = t
 		c.reading.Go(func() { c.readStop(t) })
@@ -308,7 +348,7 @@ func (c *Client) readStop(t *test) {
 	case err != nil:
 		t.err = c.fail(err)
 	case t.peer.Accept != owamp.AcceptOK:
-		t.err = &DeniedError{message, t.peer.Accept}
+		t.err = &DeniedError{Step: message, Accept: t.peer.Accept}
 	}
 }
 

@@ -20,9 +20,15 @@ var ErrNoCommonMode = errors.New("no common mode")
 type DeniedError struct {
 	Step   string // the message that brought it, "Server-Start" for instance
 	Accept owamp.Accept
+	Why    string // what the peer is not told; empty where this side is told
 }
 
-func (e *DeniedError) Error() string { return fmt.Sprintf("%s: %v", e.Step, e.Accept) }
+func (e *DeniedError) Error() string {
+	if e.Why != "" {
+		return fmt.Sprintf("%s: %v: %s", e.Step, e.Accept, e.Why)
+	}
+	return fmt.Sprintf("%s: %v", e.Step, e.Accept)
+}
 
 // A ProtocolError says that the peer sent what RFC 4656 does not allow there.
 type ProtocolError struct {

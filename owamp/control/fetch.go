@@ -82,7 +82,7 @@ func (c *Client) Fetch(ctx context.Context, sid owamp.SID, begin, end uint32,
 	case err != nil:
 		return c.fail(err)
 	case ack.Accept != owamp.AcceptOK:
-		return &DeniedError{"Fetch-Ack", ack.Accept}
+		return &DeniedError{Step: "Fetch-Ack", Accept: ack.Accept}
 	}
 	return nil
 }

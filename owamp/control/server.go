@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"owl/owamp"
+	"owl/owamp/internal/seal"
 )
 
 // A ServerConfig says how [Serve] talks. The zero value of a field is what its
@@ -27,7 +28,10 @@ type ServerConfig struct {
 	Rand io.Reader
 	// Now tells the time; nil is the system's clock.
 	Now func() owamp.Timestamp
-	// Count is the iterations of the key derivation; zero is 2048.
+	// Passphrase returns the pass-phrase of a user, and whether there is that
+	// user; nil knows nobody.
+	Passphrase func(user string) ([]byte, bool)
+	// Count is the iterations of the key derivation, 1024 or more; zero is 2048.
 	Count uint32
 	// Peer is the one address to which an open-mode test may be sent; the zero
 	// Addr is the remote one of the connection.
@@ -50,17 +54,20 @@ type ServerConfig struct {
 
 // complete fills in what the zero values mean.
 func (c *ServerConfig) complete(conn net.Conn) error {
-	if other := c.Modes &^ owamp.ModeOpen; other != 0 {
-		return fmt.Errorf("serving control connections: mode %v: only open mode can be", other)
+	if other := c.Modes &^ (owamp.ModeOpen | secured); other != 0 {
+		return fmt.Errorf("serving control connections: mode %v: want A, E and O", other)
+	}
+	if c.Count == 0 {
+		c.Count = defaultCount
+	}
+	if c.Count < minCount {
+		return fmt.Errorf("serving control connections: key derivation in %d iterations, want %d or more", c.Count, minCount)
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
 	if c.Now == nil {
 		c.Now = func() owamp.Timestamp { return owamp.FromTime(time.Now()) }
-	}
-	if c.Count == 0 {
-		c.Count = 2048
 	}
 	if !c.Peer.IsValid() {
 		// Not an address at all, as a pipe's, leaves one that equals no other.
@@ -118,6 +125,13 @@ type Handler interface {
 	// connection was lost, the peer broke the protocol or was silent for too
 	// long, or the context has ended. It is the last call.
 	Abort(err error)
+}
+
+// An Admitter is a [Handler] that is told who the client is.
+type Admitter interface {
+	// Admit is called once, before all else, when the client has shown who it
+	// is, and says whether it is let in.
+	Admit(p *Peer) owamp.Accept
 }
 
 // A server is the server's half of a control connection.
@@ -217,10 +231,8 @@ func (s *server) converse(ctx context.Context) error {
 func (s *server) setUp() error {
 	s.arm(s.cfg.HandshakeTimeout)
 	g := owamp.ServerGreeting{Modes: s.cfg.Modes, Count: s.cfg.Count}
-	for _, b := range [][]byte{g.Challenge[:], g.Salt[:]} {
-		if _, err := io.ReadFull(s.cfg.Rand, b); err != nil {
-			return fmt.Errorf("making a challenge: %w", err)
-		}
+	if err := draw(s.cfg.Rand, g.Challenge[:], g.Salt[:]); err != nil {
+		return err
 	}
 	s.s.put(g.Append(nil))
 	if err := s.s.flush("Server-Greeting"); err != nil || g.Modes == 0 {
@@ -231,25 +243,57 @@ func (s *server) setUp() error {
 	if err := s.s.read("Set-Up-Response", b[:]); err != nil {
 		return err
 	}
-	var start owamp.ServerStart
-	switch mode := owamp.ParseSetUpResponse(&b).Mode; mode {
+	r := owamp.ParseSetUpResponse(&b)
+	switch r.Mode {
 	case owamp.ModeOpen, owamp.ModeAuthenticated, owamp.ModeEncrypted:
-		if mode&s.cfg.Modes != 0 {
-			start.Start = s.cfg.Start
-		} else {
-			start.Accept = owamp.AcceptReject
-		}
 	default:
-		return garbage("Set-Up-Response", fmt.Errorf("mode %d, want one of 1, 2 and 4", uint32(mode)))
+		return garbage("Set-Up-Response", fmt.Errorf("mode %d, want one of 1, 2 and 4", uint32(r.Mode)))
 	}
-	s.s.put(start.Append(nil))
+	if r.Mode&s.cfg.Modes == 0 {
+		return s.deny(owamp.AcceptReject, fmt.Sprintf("mode %v was not offered", r.Mode))
+	}
+	p, why, err := s.authenticate(&r, &g)
+	switch {
+	case err != nil:
+		return err
+	case p == nil:
+		return s.deny(owamp.AcceptReject, why)
+	}
+	if admitter, ok := s.h.(Admitter); ok {
+		if accept := admitter.Admit(p); accept != owamp.AcceptOK {
+			return s.deny(accept, "")
+		}
+	}
+	return s.welcome(p, r.IV)
+}
+
+// deny ends the set-up with a refusal.
+func (s *server) deny(a owamp.Accept, why string) error {
+	s.s.put(owamp.ServerStart{Accept: a}.Append(nil))
 	if err := s.s.flush("Server-Start"); err != nil {
 		return err
 	}
-	if start.Accept != owamp.AcceptOK {
-		return &DeniedError{"Server-Start", start.Accept}
+	return &DeniedError{Step: "Server-Start", Accept: a, Why: why}
+}
+
+// welcome ends the set-up. In a mode with keys everything from the third block
+// of Server-Start on is sealed; what the peer seals begins with iv.
+func (s *server) welcome(p *Peer, iv [16]byte) error {
+	start := owamp.ServerStart{Start: s.cfg.Start}
+	if p.Mode != owamp.ModeOpen {
+		if err := draw(s.cfg.Rand, start.IV[:]); err != nil {
+			return err
+		}
 	}
-	return nil
+	const clear = 2 * owamp.BlockSize
+	b := start.Append(nil)
+	s.s.put(b[:clear])
+	if p.Mode != owamp.ModeOpen {
+		s.s.opening = seal.NewOpening(&p.keys, iv)
+		s.s.sealing = seal.NewSealing(&p.keys, start.IV)
+	}
+	s.s.putBlocks(b[clear:])
+	return s.s.flush("Server-Start")
 }
 
 // request answers a Request-Session, or ends the connection where the message

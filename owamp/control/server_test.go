@@ -225,8 +225,8 @@ func TestServerModes(t *testing.T) {
 	}{
 		{0, "", "reading Set-Up-Response: mode 0, want one of 1, 2 and 4"},
 		{1, "\x00", ""},
-		{2, "\x01", "Server-Start: refused"},
-		{4, "\x01", "Server-Start: refused"},
+		{2, "\x01", "Server-Start: refused: mode A was not offered"},
+		{4, "\x01", "Server-Start: refused: mode E was not offered"},
 		{5, "", "reading Set-Up-Response: mode 5, want one of 1, 2 and 4"},
 		{8, "", "reading Set-Up-Response: mode 8, want one of 1, 2 and 4"},
 	}
@@ -272,10 +272,10 @@ func TestServerUnwilling(t *testing.T) {
 func TestServerConfigRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := openMode()
-		cfg.Modes |= owamp.ModeEncrypted
+		cfg.Modes |= 8
 		conn, ended := serve(t.Context(), cfg, newHandler())
-		if err := <-ended; err == nil || !strings.Contains(err.Error(), "mode E") {
-			t.Errorf("Serve: %v, want that it cannot do mode E", err)
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), "mode (0x8): want A, E and O") {
+			t.Errorf("Serve: %v, want that it cannot do mode 8", err)
 		}
 		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("the connection says %v, want that it was closed", err)

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"owl/owamp"
+	"owl/owamp/internal/seal"
 )
 
 // A stream carries the messages of one connection. The halves of the set-up
 // that are in clear go through read and put; everything after them through
-// readBlocks, readHMAC, putBlocks and putMessage, where the cipher and the HMAC of the
-// other modes have their place. In open mode HMAC blocks are zeros when sent
-// and anything when read.
+// readBlocks, readHMAC, putBlocks and putMessage, which encrypt and authenticate
+// once there are keys. In open mode HMAC blocks are zeros when sent and anything
+// when read.
 //
 // Reading and writing are independent of each other; of each there is one at a
 // time.
@@ -24,6 +25,8 @@ type stream struct {
 	conn net.Conn
 	in   *bufio.Reader
 	out  []byte // put and not yet flushed
+
+	opening, sealing *seal.Stream // nil in open mode, and in what is in clear
 }
 
 func newStream(conn net.Conn) *stream {
@@ -41,18 +44,34 @@ func (s *stream) read(message string, b []byte) error {
 }
 
 // readBlocks fills b, whole blocks, from the begin of the named message.
-func (s *stream) readBlocks(message string, b []byte) error { return s.read(message, b) }
+func (s *stream) readBlocks(message string, b []byte) error {
+	err := s.read(message, b)
+	if err == nil && s.opening != nil {
+		s.opening.Blocks(b)
+	}
+	return err
+}
 
 // readRest fills b, whole blocks, from the middle of the named message.
 func (s *stream) readRest(message string, b []byte) error {
 	return within(s.readBlocks(message, b))
 }
 
-// readHMAC reads the HMAC block of the named message.
+// readHMAC reads the HMAC block of the named message, and checks it.
 func (s *stream) readHMAC(message string) error {
 	var b [owamp.BlockSize]byte
-	return within(s.read(message, b[:]))
+	if err := within(s.read(message, b[:])); err != nil {
+		return err
+	}
+	if s.opening != nil && !s.opening.Check(&b) {
+		return garbage(message, errHMAC)
+	}
+	return nil
 }
+
+// errHMAC says that a message is not what the peer has sent, or that the peer
+// is not who has the keys.
+var errHMAC = errors.New("wrong HMAC")
 
 // readMessage fills b with the whole named message, which ends with its HMAC
 // block.
@@ -108,11 +127,24 @@ func (s *stream) put(b []byte) { s.out = append(s.out, b...) }
 
 // putBlocks holds whole blocks of a message whose HMAC block comes later until
 // the next flush.
-func (s *stream) putBlocks(b []byte) { s.put(b) }
+func (s *stream) putBlocks(b []byte) {
+	begin := len(s.out)
+	s.put(b)
+	if s.sealing != nil {
+		s.sealing.Blocks(s.out[begin:])
+	}
+}
 
 // putMessage holds a message, or a part of one, that ends with an HMAC block
 // until the next flush.
-func (s *stream) putMessage(b []byte) { s.put(b) }
+func (s *stream) putMessage(b []byte) {
+	var hmac [owamp.BlockSize]byte
+	s.putBlocks(b[:len(b)-len(hmac)])
+	if s.sealing != nil {
+		s.sealing.Sign(&hmac)
+	}
+	s.put(hmac[:])
+}
 
 // flush sends what was put, in one write.
 func (s *stream) flush(message string) error {
