@@ -195,25 +195,26 @@ func (f *File) confirmCreator() error {
 // Discard closes and removes the file.
 func (f *File) Discard() error {
 	err := errors.Join(f.Close(), f.store.remove(f.sid))
+	f.store.leave(f.sid) // whatever could not be removed
 	close(f.done)
 	return err
 }
 
 // remove deletes a session: first its entry in the catalog, by which others
-// find it, and last what says whose it is.
+// find it, and last what says whose it is. A session that cannot be deleted
+// stays.
 func (s *Store) remove(sid owamp.SID) error {
 	e, ok := s.lookup(sid)
 	if !ok {
 		return nil
 	}
-	var errs []error
 	for _, name := range []string{s.link(sid), filepath.Join(e.dir, owpName(sid)), filepath.Join(e.dir, byName(sid))} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+			return err
 		}
 	}
 	s.leave(sid)
-	return errors.Join(errs...)
+	return nil
 }
 
 // creator returns who asked for a session; the zero Peer is one that nobody
