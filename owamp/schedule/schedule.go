@@ -25,6 +25,7 @@ import (
 type Generator struct {
 	block   cipher.Block // keyed with the session identifier; without state
 	slots   []owamp.Slot // never written to
+	fixed   bool         // all slots are, so that nothing is drawn
 	slot    int          // the slot of the next packet
 	drawn   uint64       // how many uniform numbers were drawn
 	uniform [aes.BlockSize]byte
@@ -45,7 +46,8 @@ func New(sid owamp.SID, slots []owamp.Slot) (*Generator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schedule: %w", err)
 	}
-	return &Generator{block: block, slots: slices.Clone(slots)}, nil
+	drawn := slices.ContainsFunc(slots, func(s owamp.Slot) bool { return s.Type != owamp.SlotFixed })
+	return &Generator{block: block, slots: slices.Clone(slots), fixed: !drawn}, nil
 }
 
 // Next returns the time between the packet before (the start of the session
@@ -59,6 +61,27 @@ func (g *Generator) Next() owamp.Interval {
 		return s.Parameter
 	}
 	return owamp.Interval(mul(g.exponential(), uint64(s.Parameter)))
+}
+
+// Fixed reports whether all slots are fixed, so that [Generator.Advance] takes no
+// time.
+func (g *Generator) Fixed() bool { return g.fixed }
+
+// Advance goes n packets on and returns the sum of their waiting times, modulo
+// 2^64. It takes about 20 ns a packet, and no time if all slots are [Generator.Fixed].
+func (g *Generator) Advance(n uint64) owamp.Interval {
+	var sum owamp.Interval
+	if g.fixed {
+		for _, s := range g.slots {
+			sum += s.Parameter
+		}
+		sum *= owamp.Interval(n / uint64(len(g.slots)))
+		n %= uint64(len(g.slots))
+	}
+	for range n {
+		sum += g.Next()
+	}
+	return sum
 }
 
 // Within returns how many packets a stretch of time d may be expected to hold
@@ -92,21 +115,7 @@ func End(s *owamp.SessionSpec) (owamp.Timestamp, error) {
 	if err != nil {
 		return 0, err
 	}
-	t := s.Start
-	n := s.Packets
-	if !slices.ContainsFunc(s.Slots, func(s owamp.Slot) bool { return s.Type != owamp.SlotFixed }) {
-		var round owamp.Interval
-		for _, slot := range s.Slots {
-			round += slot.Parameter
-		}
-		rounds := uint64(n) / uint64(len(s.Slots))
-		t = t.Add(owamp.Interval(rounds) * round)
-		n -= uint32(rounds) * uint32(len(s.Slots))
-	}
-	for range n {
-		t = t.Add(g.Next())
-	}
-	return t, nil
+	return s.Start.Add(g.Advance(uint64(s.Packets))), nil
 }
 
 // quantiles are Q[k] = sum over i from 1 to k of (ln 2)^i / i! of algorithm S

@@ -257,6 +257,39 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// TestAdvance compares Advance with as many Next, from anywhere in a round.
+func TestAdvance(t *testing.T) {
+	for name, slots := range map[string][]owamp.Slot{
+		"fixed": {{Type: owamp.SlotFixed, Parameter: 1}, {Type: owamp.SlotFixed, Parameter: math.MaxUint64 / 3}, {Type: owamp.SlotFixed, Parameter: 300}},
+		"mixed": {{Type: owamp.SlotFixed, Parameter: 1}, {Type: owamp.SlotExponential, Parameter: second}},
+	} {
+		for before := range 4 {
+			for n := range 20 {
+				g := newGenerator(t, owamp.SID{9}, slots)
+				for range before {
+					g.Next()
+				}
+				one := *g
+				var want owamp.Interval
+				for range n {
+					want += one.Next()
+				}
+				if got := g.Advance(uint64(n)); got != want {
+					t.Errorf("%s, from %d: Advance(%d) = %d, want %d", name, before, n, got, want)
+				}
+				if got, want := g.Next(), one.Next(); got != want {
+					t.Errorf("%s, from %d: after Advance(%d) Next = %d, want %d", name, before, n, got, want)
+				}
+			}
+		}
+	}
+	// The greatest number of rounds of the greatest slots is one multiplication.
+	g := newGenerator(t, owamp.SID{}, []owamp.Slot{{Type: owamp.SlotFixed, Parameter: math.MaxUint64}})
+	if got := g.Advance(math.MaxUint64); got != 1 {
+		t.Errorf("(2^64-1)² = %d modulo 2^64, want 1", got)
+	}
+}
+
 func TestWithin(t *testing.T) {
 	for _, tt := range []struct {
 		slots []owamp.Interval

@@ -48,9 +48,10 @@ func unixSeconds(t owamp.Timestamp) float64 { return seconds(t) - unixEpoch }
 func unreachable(s *owamp.SessionSpec) float64 { return seconds(s.Timeout + 1) }
 
 // percentile returns the far border of the first bin at which the share alpha
-// of all sent packets is reached; ok is false where too many were lost for it.
-func percentile(h *histogram.Fixed, alpha float64, sent uint32) (s float64, ok bool) {
-	want := float64(alpha * float64(sent))
+// of so many packets is reached, all that were sent as a rule; ok is false where
+// too many were lost for it.
+func percentile(h *histogram.Fixed, alpha float64, packets uint64) (s float64, ok bool) {
+	want := float64(alpha * float64(packets))
 	var sum float64
 	for bin, n := range h.Bins() {
 		if sum += float64(n); sum >= want {
@@ -62,8 +63,8 @@ func percentile(h *histogram.Fixed, alpha float64, sent uint32) (s float64, ok b
 
 // pdv returns the 95th percentile less the median.
 func pdv(h *histogram.Fixed, sent uint32) (s float64, ok bool) {
-	p95, ok95 := percentile(h, 0.95, sent)
-	p50, ok50 := percentile(h, 0.5, sent)
+	p95, ok95 := percentile(h, 0.95, uint64(sent))
+	p50, ok50 := percentile(h, 0.5, uint64(sent))
 	return p95 - p50, ok95 && ok50
 }
 

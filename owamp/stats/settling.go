@@ -30,33 +30,47 @@ const (
 type settling struct {
 	schedule schedule.Generator // stands after base
 	timeout  owamp.Interval
-	last     uint32          // base ends here
 	base     uint32          // all below are settled
 	due      owamp.Timestamp // scheduled time of base
 	fates    []fate          // a ring: the fate of seq is at seq modulo its length, a power of 2
 	seen     uint32          // all from here on are unknown
+	budget   int64           // how many packets may still be settled; each record adds one
 }
 
-// settleBefore settles all packets below seq.
-func (s *settling) settleBefore(seq uint32) {
-	for s.base < seq {
-		s.settle()
+// settleBefore settles all packets below that of r, which is lost.
+func (s *settling) settleBefore(r *owamp.Record) error {
+	s.budget++
+	for s.base < r.Seq {
+		if err := s.settle(); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-// settleUntil settles what an arrival at now leaves no doubt about.
-func (s *settling) settleUntil(now owamp.Timestamp) {
-	for limit := now - 2*owamp.Timestamp(s.timeout); s.base < s.last && s.due.Before(limit); {
-		s.settle()
+// settleUntil settles what the arrival r leaves no doubt about, which is not to
+// be more than packets below its own.
+func (s *settling) settleUntil(r *owamp.Record) error {
+	s.budget++
+	for limit := r.Recv - 2*owamp.Timestamp(s.timeout); s.base <= r.Seq && s.due.Before(limit); {
+		if err := s.settle(); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func (s *settling) settle() {
+func (s *settling) settle() error {
+	if s.budget <= 0 {
+		return fmt.Errorf("more than %d packets before it have no record", MaxUnrecorded)
+	}
+	s.budget--
 	if s.base < s.seen {
 		s.fates[s.base&uint32(len(s.fates)-1)] = unknown
 	}
 	s.base++
 	s.due = s.due.Add(s.schedule.Next())
+	return nil
 }
 
 // fate returns where the fate of seq is kept, which must not be settled.

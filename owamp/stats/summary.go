@@ -40,8 +40,11 @@ type Options struct {
 	// the first of such a chain.
 	After *Summary
 	// Each, if not nil, is told each record that counts, before the next one
-	// is read.
+	// is read. Copies beyond a packet's first have owamp.FlagDuplicate.
 	Each func(*owamp.Record)
+	// Refused, if not nil, is told each record that cannot be, and the summary
+	// goes on without it.
+	Refused func(*RecordError)
 }
 
 // A Summary is what is known of a session, or of a run of its packets. Seconds
@@ -50,6 +53,9 @@ type Summary struct {
 	Session     Session
 	First, Last uint32          // the packets [First, Last)
 	Start, End  owamp.Timestamp // scheduled times of the first and the last of them
+	// EndEstimated says that End is what the mean interval makes of the last
+	// packets, because so many of them have no record; see [MaxUnrecorded].
+	EndEstimated bool
 
 	Sent       uint32 // packets with a record, but for those that were skipped
 	Lost       uint32
@@ -59,6 +65,7 @@ type Summary struct {
 	// Min and Max are the least and greatest delay in seconds, duplicates
 	// included; NaN where there is none below the time-out.
 	Min, Max   float64
+	Finite     Finite           // the delays of first copies, exactly
 	Delays     *histogram.Fixed // of first copies
 	TTL        [256]uint64      // first copies by TTL on arrival
 	Reordering []uint32         // Reordering[n-1] packets are n-reordered, up to the greatest n of any
@@ -72,6 +79,11 @@ type Summary struct {
 	schedule schedule.Generator // stands after the first packet
 	ahead    schedule.Generator // stands after the last one
 }
+
+// MaxUnrecorded is for how many packets without a record a schedule is computed:
+// two or three seconds. What claims more is no receiver's file, or that of a
+// session that was meant to last until somebody ends it.
+const MaxUnrecorded = 1 << 27
 
 // A RecordError is a record that contradicts the ones before it or the
 // session's schedule. No receiver writes such a record.
@@ -87,11 +99,12 @@ func (e *RecordError) Error() string {
 
 // Summarize folds records, in the order of arrival, into a summary. It stops at
 // an error that recs yields and returns it; a record that cannot be is a
-// *RecordError.
+// *RecordError, too, unless [Options] have a use for it.
 //
 // Memory is bounded by rate × time-out and by the number of distinct bins, not
-// by the number of records; reading ends once everything that could still come
-// belongs to later packets.
+// by the number of records, and time by the number of records, whatever the
+// session claims; reading ends once everything that could still come belongs to
+// later packets.
 func Summarize(s *Session, recs iter.Seq2[owamp.Record, error], o Options) (*Summary, error) {
 	f, err := newFold(s, o)
 	if err != nil {
@@ -113,7 +126,11 @@ func Summarize(s *Session, recs iter.Seq2[owamp.Record, error], o Options) (*Sum
 			}
 		} else if r.Seq >= f.sum.First {
 			if err := f.add(&r); err != nil {
-				return nil, &RecordError{Index: index, Seq: r.Seq, What: err.Error()}
+				damaged := &RecordError{Index: index, Seq: r.Seq, What: err.Error()}
+				if o.Refused == nil {
+					return nil, damaged
+				}
+				o.Refused(damaged)
 			}
 		}
 		index++
@@ -168,9 +185,9 @@ func newFold(s *Session, o Options) (*fold, error) {
 			schedule: sum.schedule,
 			timeout:  s.Spec.Timeout,
 			base:     sum.First,
-			last:     last,
 			due:      sum.Start,
 			seen:     sum.First,
+			budget:   MaxUnrecorded,
 		},
 		reordering:  reordering{depth: sum.depth},
 		unreachable: inf,
@@ -179,9 +196,10 @@ func newFold(s *Session, o Options) (*fold, error) {
 	}, nil
 }
 
-// walk advances the schedule to the summary's first packet and notes its time.
+// walk advances the schedule to the summary's first packet and notes its time,
+// and that of the last one if it is not the session's.
 func (s *Summary) walk(after *Summary) error {
-	skip := s.First
+	skip := uint64(s.First)
 	if after != nil {
 		if after.Last != s.First || after.Last == after.First || after.Session.Spec.SID != s.Session.Spec.SID {
 			return errors.New("the summary to go on from does not end where this one begins")
@@ -195,17 +213,38 @@ func (s *Summary) walk(after *Summary) error {
 		}
 		s.schedule, s.Start = *g, s.Session.Spec.Start
 	}
-	for range skip + 1 {
-		s.Start = s.Start.Add(s.schedule.Next())
+	s.Start = s.Start.Add(s.schedule.Advance(skip + 1))
+	s.ahead, s.End = s.schedule, s.Start
+	if s.whole() {
+		return nil
 	}
-	// What continues from here serves the folding; a copy goes ahead to the end.
-	s.End = s.Start
-	ahead := s.schedule
-	for range max(s.Last-s.First, 1) - 1 {
-		s.End = s.End.Add(ahead.Next())
-	}
-	s.ahead = ahead
+	s.End = s.End.Add(s.ahead.Advance(uint64(s.Last - s.First - 1)))
 	return nil
+}
+
+// whole reports whether the session's last packet is the summary's, too, so
+// that no record can tell that its end is over. That packet's time is then
+// computed when the records have shown how far the session went.
+func (s *Summary) whole() bool { return s.Last == s.Session.Spec.Packets || s.Last == s.First }
+
+// finishWalk notes the time of the session's last packet.
+func (f *fold) finishWalk() {
+	s, w := f.sum, &f.window
+	rest := uint64(max(s.Last-s.First, 1) - 1)
+	if walked := w.base - s.First; walked > 0 && uint64(walked) <= rest {
+		// The window has been there.
+		s.ahead, s.End = w.schedule, w.due
+		rest -= uint64(walked)
+	}
+	known := min(rest, uint64(max(w.budget, 0)))
+	if s.ahead.Fixed() {
+		known = rest
+	}
+	s.End = s.End.Add(s.ahead.Advance(known))
+	if known < rest {
+		s.EndEstimated = true
+		s.End = s.End.Add(owamp.Interval(rest-known) * s.Session.Spec.MeanInterval())
+	}
 }
 
 // merged returns ranges in ascending order, with those that touch made one.
@@ -233,6 +272,9 @@ func (f *fold) skipped(seq uint32) bool {
 // no more records come of packets before it: a receiver keeps none that is
 // farther than a time-out from its schedule.
 func (f *fold) over(r *owamp.Record) bool {
+	if f.sum.whole() {
+		return false
+	}
 	t := r.Recv
 	if r.Lost() {
 		t = r.Sent.Add(f.window.timeout)
@@ -242,10 +284,12 @@ func (f *fold) over(r *owamp.Record) bool {
 
 // add counts the record of a packet in the range.
 func (f *fold) add(r *owamp.Record) error {
+	settle := f.window.settleUntil
 	if r.Lost() {
-		f.window.settleBefore(r.Seq)
-	} else {
-		f.window.settleUntil(r.Recv)
+		settle = f.window.settleBefore
+	}
+	if err := settle(r); err != nil {
+		return err
 	}
 	if r.Seq < f.window.base {
 		return errors.New("the packet was overdue, or a later one had been declared lost")
@@ -299,11 +343,13 @@ func (f *fold) receive(r *owamp.Record, fate *fate) {
 	d := delay(r)
 	f.least, f.most = min(f.least, d), max(f.most, d)
 	if *fate == received {
+		r.Flags |= owamp.FlagDuplicate
 		s.Duplicates++
 		return
 	}
 	*fate = received
 	s.Sent++
+	s.Finite.add(int64(r.Recv - r.Sent))
 	s.Delays.Add(d)
 	s.TTL[r.TTL]++
 }
@@ -318,6 +364,9 @@ func (f *fold) finish() *Summary {
 	if f.most > -f.unreachable {
 		s.Max = f.most
 	}
+	if s.whole() {
+		f.finishWalk()
+	}
 	s.Reordering = f.reordering.counts()
 	s.received += f.reordering.received
 	return s
@@ -327,7 +376,7 @@ func (f *fold) finish() *Summary {
 // all packets sent did not exceed, as the far border of a bin; ok is false where
 // so many were lost that there is none.
 func (s *Summary) Percentile(alpha float64) (delay float64, ok bool) {
-	return percentile(s.Delays, alpha, s.Sent)
+	return percentile(s.Delays, alpha, uint64(s.Sent))
 }
 
 // Variation returns the delay variation that the reference calls PDV or

@@ -185,6 +185,78 @@ func TestSummarizeRefusesRecords(t *testing.T) {
 	}
 }
 
+// Records that cannot be are left out, if that is asked for.
+func TestSummarizeWithoutRefusedRecords(t *testing.T) {
+	s, times := newSession(t, 100)
+	good := []owamp.Record{record(1, times[1], 0.1), lostRecord(3, times[3]), record(4, times[4], 0.2)}
+	want, err := Summarize(s, yield(good), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused []RecordError
+	got, err := Summarize(s, yield([]owamp.Record{good[0], good[1], good[1], record(3, times[3], 0.1), good[2], record(2, times[2], 0.1)}),
+		Options{Refused: func(e *RecordError) { refused = append(refused, *e) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want.AppendMachine(nil, Names{}, true)), string(got.AppendMachine(nil, Names{}, true))); d != "" {
+		t.Errorf("(-without +with):\n%s", d)
+	}
+	if d := cmp.Diff([]RecordError{
+		{2, 3, "it says lost, and so did one before"},
+		{3, 3, "the packet arrives, but had been declared lost"},
+		{5, 2, "the packet was overdue, or a later one had been declared lost"},
+	}, refused); d != "" {
+		t.Errorf("refused (-want +got):\n%s", d)
+	}
+}
+
+// The schedule is computed for some packets more than there are records, and
+// from there on estimated.
+func TestSummarizeBoundsTime(t *testing.T) {
+	const packets, budget, n = 5000, 200, 10
+	s, times := newSession(t, packets)
+	var recs []owamp.Record
+	for i := range uint32(n) {
+		recs = append(recs, record(i, times[i], 0.001))
+	}
+	sum := func(recs []owamp.Record, budget int64) (*Summary, error) {
+		f, err := newFold(s, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.window.budget = budget
+		for _, r := range recs {
+			if err := f.add(&r); err != nil {
+				return nil, err
+			}
+		}
+		return f.finish(), nil
+	}
+	whole, err := sum(recs, packets)
+	if err != nil || whole.End != times[packets-1] || whole.EndEstimated {
+		t.Errorf("end %v, estimated: %v, %v; want %v", whole.End.Time(), whole.EndEstimated, err, times[packets-1].Time())
+	}
+	const known = budget + n
+	want := times[known] + owamp.Timestamp(packets-1-known)*owamp.Timestamp(s.Spec.MeanInterval())
+	part, err := sum(recs, budget)
+	if err != nil || part.End != want || !part.EndEstimated {
+		t.Errorf("end %v, estimated: %v, %v; want %v", part.End.Time(), part.EndEstimated, err, want.Time())
+	}
+	// Neither a loss nor a stamp of the far future makes it compute more.
+	for _, r := range []owamp.Record{lostRecord(known+2, times[known+2]), record(known+2, times[packets-1], 1000)} {
+		if _, err := sum(append(recs[:n:n], r), budget); err == nil || !strings.Contains(err.Error(), "before it have no record") {
+			t.Errorf("record of packet %d: %v, want an error", r.Seq, err)
+		}
+	}
+	// What is fixed costs nothing, and is known to the end.
+	s.Spec.Slots[0].Type = owamp.SlotFixed
+	fixed, err := sum(nil, 0)
+	if want := s.Spec.Start.Add(packets * s.Spec.Slots[0].Parameter); err != nil || fixed.End != want || fixed.EndEstimated {
+		t.Errorf("end %v, estimated: %v, %v; want %v", fixed.End.Time(), fixed.EndEstimated, err, want.Time())
+	}
+}
+
 // Stamps that are out of order at the end of a time-out do no harm.
 func TestSummarizeAtTheTimeout(t *testing.T) {
 	s, times := newSession(t, 100)
@@ -254,8 +326,38 @@ func TestEach(t *testing.T) {
 	if _, err := Summarize(s, yield(recs), Options{First: 3, Last: 10, Each: func(r *owamp.Record) { seen = append(seen, *r) }}); err != nil {
 		t.Fatal(err)
 	}
+	recs[2].Flags = owamp.FlagDuplicate
 	if !slices.Equal(seen, recs[:3]) {
 		t.Errorf("%v, want the records of 5, 3 and 5", seen)
+	}
+}
+
+// The distribution of the delays of first copies is that of their numbers.
+func TestFinite(t *testing.T) {
+	s, times := newSession(t, 100)
+	recs := []owamp.Record{record(0, times[0], 0.5), record(1, times[1], -0.25), record(1, times[1], 0.75), lostRecord(2, times[2]), record(3, times[3], 0.125), record(4, times[4], 0.625)}
+	sum, err := Summarize(s, yield(recs), Options{BucketWidth: 0.25})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &sum.Finite
+	if f.Len() != 4 || f.Min() != -0.25 || f.Max() != 0.625 || f.Mean() != 0.25 {
+		t.Errorf("%d delays from %g to %g, mean %g; want 4, -0.25, 0.625, 0.25", f.Len(), f.Min(), f.Max(), f.Mean())
+	}
+	if want := math.Sqrt((0.0625 + 0.25 + 0.015625 + 0.140625) / 4); math.Abs(f.StdDev()-want) > 1e-12 {
+		t.Errorf("standard deviation %g, want %g", f.StdDev(), want)
+	}
+	for alpha, want := range map[float64]float64{0: -0.25, 0.25: -0.25, 0.5: 0.25, 0.75: 0.5, 0.95: 0.75, 1: 0.75} {
+		if got, ok := sum.FinitePercentile(alpha); !ok || got != want {
+			t.Errorf("percentile %g: %g, %v; want %g", alpha, got, ok, want)
+		}
+	}
+	none, err := Summarize(s, yield(nil), Options{})
+	if err != nil || none.Finite.Len() != 0 {
+		t.Errorf("%v, %+v", err, none.Finite)
+	}
+	if _, ok := none.FinitePercentile(0.5); ok {
+		t.Error("nothing has a percentile")
 	}
 }
 
