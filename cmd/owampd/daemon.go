@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,22 +37,26 @@ type daemon struct {
 	engine   *probe.Engine
 	listener net.Listener
 	server   *server.Server
-	pid      *os.File // locked
+	pid      *os.File      // locked
+	dieBy    time.Duration // how long sessions may take to end; 0: as long as they like
 }
 
 // start prepares the daemon of the options: afterwards it listens. What needs
 // privileges, as the files that a service manager looks for may, comes first;
 // then they are dropped.
 func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (_ *daemon, err error) {
-	id, err := o.identify()
+	id, err := o.identify(os.Geteuid())
 	if err != nil {
 		return nil, err
+	}
+	for _, remark := range o.remarks {
+		log.Warn(remark)
 	}
 	shift, err := cli.TimeShift(getenv)
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{log: log, clock: clock.New(clock.Config{Shift: shift})}
+	d := &daemon{log: log, clock: clock.New(clock.Config{Shift: shift}), dieBy: o.dieBy}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -62,17 +69,13 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		return nil, err
 	}
 	cfg := server.Config{
-		Settings: server.Settings{
-			Ports:          o.ports,
-			EndDelay:       o.endDelay,
-			IdleTimeout:    o.controlTimeout,
-			MaxConnections: o.maxConnections,
-		},
-		Modes:   owamp.ModeOpen,
-		Clock:   d.clock,
-		Random:  rand.Reader,
-		Log:     log,
-		Started: d.clock.Now(),
+		Settings: o.settings(),
+		Modes:    owamp.ModeOpen,
+		Clock:    d.clock,
+		Random:   rand.Reader,
+		Log:      log,
+		Limits:   o.limits,
+		Started:  d.clock.Now(),
 	}
 	if o.metrics != "" {
 		if cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
@@ -85,6 +88,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	if err := id.become(); err != nil {
 		return nil, err
 	}
+	o.warnUnreadable(log)
 
 	if cfg.Store, err = server.OpenStore(o.dataDir, log); err != nil {
 		return nil, err
@@ -95,17 +99,28 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	cfg.Prober = ports.Engine(d.engine)
 	d.server = server.New(cfg)
 	cli.WarnClock(d.clock.State().Synchronized, log)
+	log.Info(fmt.Sprintf("listening on %v", d.listener.Addr()))
 	return d, nil
+}
+
+// warnUnreadable says which files could be read with the privileges that are
+// gone, but not again at a hangup.
+func (o *options) warnUnreadable(log *slog.Logger) {
+	for _, name := range []string{confName, limitsName} {
+		f, err := os.Open(o.path(name))
+		if err == nil {
+			f.Close()
+		} else if errors.Is(err, fs.ErrPermission) {
+			log.Warn(fmt.Sprintf("%v: cannot be reloaded at SIGHUP", err))
+		}
+	}
 }
 
 // listen opens the control port. A wildcard address serves IPv6 and IPv4.
 func listen(ctx context.Context, node string) (net.Listener, error) {
-	host, port := "", cli.DefaultPort
-	if node != "" {
-		var err error
-		if host, port, err = cli.ParseHostPort(node, cli.DefaultPort); err != nil {
-			return nil, err
-		}
+	host, port, err := cli.ParseHostPort(node, cli.DefaultPort)
+	if err != nil {
+		return nil, err
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {
@@ -167,24 +182,41 @@ func serveMetrics(ctx context.Context, addr string, log *slog.Logger) (func(serv
 	}, nil
 }
 
-// serve serves until ctx is done or a hangup comes.
-func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}) error {
+// serve serves until ctx is done, and calls reload at each hangup.
+func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}, reload func()) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer cancel()
 	work.Go(func() { d.clock.Run(ctx) })
-	work.Go(func() {
+	served := make(chan error, 1)
+	go func() { served <- d.server.Serve(ctx, d.listener) }()
+	for {
 		select {
 		case <-hangup:
-			cancel()
+			reload()
+		case err := <-served:
+			return err
 		case <-ctx.Done():
+			d.log.Info("owampd: exiting...")
+			return await(served, d.dieBy)
 		}
-		d.log.Info("owampd: exiting...")
-	})
-	d.log.Info(fmt.Sprintf("listening on %v", d.listener.Addr()))
-	return d.server.Serve(ctx, d.listener)
+	}
+}
+
+// await waits for the end of a server that has been told to end, for at most
+// dieBy if that is not 0.
+func await(served <-chan error, dieBy time.Duration) error {
+	var late <-chan time.Time
+	if dieBy > 0 {
+		late = time.After(dieBy)
+	}
+	select {
+	case err := <-served:
+		return err
+	case <-late:
+		return fmt.Errorf("sessions have not ended within %v (dieby): leaving them", dieBy)
+	}
 }
 
 // close gives everything back.

@@ -4,8 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"os"
+	"strings"
 
 	"owl/internal/cli"
 )
@@ -17,35 +20,65 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program. It ends with ctx, or at a hangup, as the reference does.
+// run is the program. It ends with ctx; at a hangup it reads its files again.
 func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	o, err := parse(args[1:])
+	starter := findStarter(getenv)
+	if starter != nil {
+		stderr = starter
+	}
+	o, err := parse("", args[1:])
 	if err != nil {
-		return program.Refuse(stderr, err)
+		return refuse(stderr, err)
 	}
-	if o.Asked() {
+	switch {
+	case o.Asked():
 		return program.Tell(o.Standard, stdout)
+	case o.check:
+		return check(o, stdout, stderr)
+	case !o.foreground && starter == nil:
+		return detach(ctx, args, stderr)
 	}
+	level := new(slog.LevelVar)
+	level.Set(o.logLevel())
 	log := cli.NewLogger(cli.LogConfig{
 		Program:  args[0],
 		Stderr:   stderr,
 		Facility: o.facility,
-		Level:    o.level,
+		Level:    level,
 		Source:   o.location || o.verbose > 1,
 	})
-	for _, remark := range o.remarks {
-		log.Warn(remark)
-	}
 	d, err := start(ctx, o, log, getenv)
 	if err != nil {
 		log.Error(err.Error())
 		return 1
 	}
 	defer d.close()
-	if err := d.serve(ctx, hangup); err != nil {
+	again := reloader{d: d, args: args[1:], level: level, inForce: o}
+	if starter != nil {
+		if again.dir, err = starter.ready(); err != nil {
+			log.Error(err.Error())
+			return 1
+		}
+	}
+	if err := d.serve(ctx, hangup, again.reload); err != nil {
 		log.Error(err.Error())
 		return 1
 	}
 	log.Info("owampd: exited.")
 	return 0
 }
+
+// refuse says what is wrong with the arguments and the files, each thing in a
+// line, and returns the exit code.
+func refuse(stderr io.Writer, err error) (code int) {
+	if _, ok := errors.AsType[*cli.UsageError](err); ok {
+		return program.Refuse(stderr, err)
+	}
+	for _, line := range apart(err) {
+		code = program.Refuse(stderr, errors.New(line))
+	}
+	return code
+}
+
+// apart returns the texts of the errors that err joins, each of which is a line.
+func apart(err error) []string { return strings.Split(err.Error(), "\n") }

@@ -5,23 +5,25 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"time"
 
 	"owl/internal/cli"
 	"owl/internal/getopt"
 	"owl/owamp"
 	"owl/probe"
+	"owl/sessions/policy"
+	"owl/sessions/server"
 )
 
 var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
 [arguments] are as follows:
 
    -a authmode   offered modes: letters of A [authenticated], E [encrypted], O [open]
-   -c confdir    directory of owamp-server.conf (default: the current one)
+   -c confdir    directory of owamp-server.conf and owamp-server.limits
+                 (default: the current one)
    -d datadir    directory of the sessions that are received (default: the current one)
    -e facility   syslog facility of messages (default daemon)
    -f            run as root, which is folly
@@ -34,11 +36,13 @@ var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
                  twice: and where in the code they come from
    -Z            stay in the foreground
    --metrics ADDR  show live metrics to Prometheus at http://ADDR/metrics
+   --check       print what would be in force, and where it comes from; start nothing
    -h            print this message
    --version     print the version
 
 owampd answers OWAMP clients: it sends test packets to those who ask for them and
-records those that come.
+records those that come. Without -Z it goes to the background as soon as it
+listens. SIGHUP has it read its files again.
 `}
 
 const (
@@ -57,8 +61,12 @@ type options struct {
 	dataDir        string
 	varDir         string
 	endDelay       time.Duration
-	controlTimeout time.Duration // 0: the default
-	maxConnections int           // 0: the default
+	controlTimeout time.Duration
+	maxConnections int
+	diskFudge      float64
+	retention      time.Duration // 0: for ever
+	dieBy          time.Duration // 0: as long as it takes
+	iterations     int           // pbkdf2_count
 	facility       cli.Facility
 	level          slog.Level
 	levelGiven     bool
@@ -67,25 +75,38 @@ type options struct {
 	user, group    string
 	rootFolly      bool
 	foreground     bool
+	check          bool
 	metrics        string
-	remarks        []string // to be said once at the start
+
+	from       map[string]string // where the value of a key comes from, if it is not the default
+	limitsFile string            // "": there is none
+	limits     *policy.Limits
+	remarks    []string // to be said once at the start
 }
 
-const letters = "a:c:d:e:fG:hP:R:S:U:vwZ"
+const letters = "a:c:d:e:fG:hP:R:S:U:vZ"
 
 var long = append([]getopt.Long{
 	{Name: "metrics", Arg: true},
+	{Name: "check"},
 }, cli.StandardLong...)
 
-// parse reads the command line and the conf file that it names. What the
-// command line says goes before what the file says.
-func parse(args []string) (*options, error) {
+// parse reads the command line and the files that it names. What the command
+// line says goes before what the conf file says. A confdir that is relative is
+// below dir. The error may join several.
+func parse(dir string, args []string) (*options, error) {
 	o := &options{
-		confDir:  ".",
-		dataDir:  ".",
-		varDir:   ".",
-		endDelay: time.Second,
-		facility: cli.FacilityDaemon,
+		listen:         ":" + cli.DefaultPort,
+		dataDir:        ".",
+		varDir:         ".",
+		endDelay:       defaultEndDelay,
+		controlTimeout: defaultControlTimeout,
+		maxConnections: defaultMaxConnections,
+		diskFudge:      defaultDiskFudge,
+		dieBy:          defaultDieBy,
+		iterations:     defaultIterations,
+		facility:       cli.FacilityDaemon,
+		from:           make(map[string]string),
 	}
 	opts, rest, err := getopt.Parse(args, letters, long)
 	if err != nil {
@@ -106,23 +127,43 @@ func parse(args []string) (*options, error) {
 	if o.Asked() {
 		return o, nil
 	}
-	if err := o.readConf(confGiven); err != nil {
-		return o, err
+	if !filepath.IsAbs(o.confDir) {
+		o.confDir = filepath.Join(dir, o.confDir)
 	}
+	errs := []error{o.readConf(confGiven)}
 	for _, opt := range opts {
 		if err := o.set(opt.Name, opt.Value); err != nil {
-			return o, fmt.Errorf("-%s: %w", opt.Name, err)
+			errs = append(errs, fmt.Errorf("-%s: %w", opt.Name, err))
 		}
 	}
-	if o.verbose > 0 && !o.levelGiven {
-		o.level = slog.LevelDebug
-	}
-	return o, o.validate()
+	errs = append(errs, o.readLimits(), o.validate())
+	return o, errors.Join(errs...)
 }
+
+// set takes one option of the command line over.
+func (o *options) set(name, value string) error {
+	switch name {
+	case "Z":
+		o.foreground = true
+	case "check":
+		o.check = true
+	case "metrics":
+		o.metrics = value
+	default:
+		if k := keyBy(func(k *key) bool { return k.letter == name }); k != nil {
+			o.from[k.name] = "-" + name
+			return k.set(o, value)
+		}
+	}
+	return nil
+}
+
+// path returns the name of a file in the conf directory.
+func (o *options) path(name string) string { return filepath.Join(o.confDir, name) }
 
 // readConf reads the conf file; without -c there need not be one.
 func (o *options) readConf(must bool) error {
-	name := filepath.Join(o.confDir, confName)
+	name := o.path(confName)
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) && !must {
 		return nil
@@ -134,82 +175,25 @@ func (o *options) readConf(must bool) error {
 	return readConf(name, f, o)
 }
 
-// set takes one option of the command line over.
-func (o *options) set(name, value string) (err error) {
-	switch name {
-	case "a":
-		err = o.setModes(value)
-	case "d":
-		o.dataDir = value
-	case "e":
-		err = o.setFacility(value)
-	case "f":
-		o.rootFolly = true
-	case "G":
-		o.group = value
-	case "P":
-		err = o.setPorts(value)
-	case "R":
-		o.varDir = value
-	case "S":
-		o.listen = value
-	case "U":
-		o.user = value
-	case "v":
-		o.verbose++
-	case "Z":
-		o.foreground = true
-	case "metrics":
-		o.metrics = value
+// readLimits reads the limits file; without one there are no limits.
+func (o *options) readLimits() error {
+	name := o.path(limitsName)
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		o.limits = policy.Unlimited()
+		return nil
 	}
-	return err
-}
-
-func (o *options) setModes(s string) (err error) {
-	o.modes, err = owamp.ParseMode(s)
-	return err
-}
-
-func (o *options) setPorts(s string) (err error) {
-	o.ports, err = probe.ParsePortRange(s)
-	return err
-}
-
-func (o *options) setFacility(s string) (err error) {
-	o.facility, err = cli.ParseFacility(s)
-	return err
-}
-
-func (o *options) setLevel(s string) (err error) {
-	o.level, err = cli.ParseLevel(s)
-	o.levelGiven = true
-	return err
-}
-
-func (o *options) setMaxConnections(s string) error {
-	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
-		return fmt.Errorf("%q: want a number, 0 for no limit but owampd's own", s)
+		return err
 	}
-	o.maxConnections = int(n)
-	return nil
-}
-
-func (o *options) setEndDelay(s string) error {
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f >= 0) || f > math.MaxUint32 {
-		return fmt.Errorf("%q: want seconds, 0 or more", s)
+	defer f.Close()
+	if o.limits, err = policy.Parse(name, f); err != nil {
+		return err
 	}
-	o.endDelay = owamp.IntervalSeconds(f).Duration()
-	return nil
-}
-
-func (o *options) setControlTimeout(s string) error {
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err != nil || n == 0 {
-		return fmt.Errorf("%q: want seconds, 1 or more", s)
+	o.limitsFile = name
+	if err := o.limits.CheckUsers(func(string) bool { return false }); err != nil {
+		o.remark(fmt.Sprintf("assign user has no effect: open mode has no users: %v", err))
 	}
-	o.controlTimeout = time.Duration(n) * time.Second
 	return nil
 }
 
@@ -217,21 +201,47 @@ func (o *options) setControlTimeout(s string) error {
 // told.
 func (o *options) validate() error {
 	switch {
-	case !o.foreground:
-		return errors.New("owampd stays in the foreground: say so with -Z")
 	case o.modes != 0 && o.modes&owamp.ModeOpen == 0:
 		return fmt.Errorf("authmode %v: only open mode (O) is to be had", o.modes)
 	case o.modes&^owamp.ModeOpen != 0:
-		o.remarks = append(o.remarks, fmt.Sprintf("authmode %v: only open mode (O) is offered", o.modes))
+		o.remark(fmt.Sprintf("authmode %v: only open mode (O) is offered", o.modes))
 	}
-	for _, name := range []string{limitsName, keysName} {
-		if name == keysName && o.modes == owamp.ModeOpen {
-			continue // nobody asks for keys
-		}
-		path := filepath.Join(o.confDir, name)
-		if _, err := os.Stat(path); err == nil {
-			return fmt.Errorf("%s: this owampd has no limits and no keys, and does not run as if it had: move the file away", path)
-		}
+	if o.modes != owamp.ModeOpen && o.hasKeys() {
+		return fmt.Errorf("%s: this owampd has no authenticated modes, and does not run as if it had: say authmode O, or move the file away", o.path(keysName))
 	}
 	return nil
+}
+
+// hasKeys reports whether there are pass-phrases, which open mode does not ask
+// for.
+func (o *options) hasKeys() bool {
+	_, err := os.Stat(o.path(keysName))
+	return err == nil
+}
+
+// remark keeps what is to be said once at the start.
+func (o *options) remark(s string) {
+	if !slices.Contains(o.remarks, s) {
+		o.remarks = append(o.remarks, s)
+	}
+}
+
+// logLevel returns the least level that is logged.
+func (o *options) logLevel() slog.Level {
+	if o.verbose > 0 && !o.levelGiven {
+		return slog.LevelDebug
+	}
+	return o.level
+}
+
+// settings returns what can change while the server runs.
+func (o *options) settings() server.Settings {
+	return server.Settings{
+		Ports:          o.ports,
+		EndDelay:       o.endDelay,
+		IdleTimeout:    o.controlTimeout,
+		MaxConnections: o.maxConnections,
+		DiskFudge:      o.diskFudge,
+		Retention:      o.retention,
+	}
 }

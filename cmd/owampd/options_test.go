@@ -14,6 +14,7 @@ import (
 	"owl/internal/cli"
 	"owl/owamp"
 	"owl/probe"
+	"owl/sessions/policy"
 )
 
 const conf = `
@@ -35,6 +36,9 @@ controltimeout 60
 maxcontrolsessions \
     100
 dieby      10
+diskfudge  3.0
+retention  86400
+pbkdf2_count 4096
 `
 
 // fromConf is what conf says.
@@ -43,14 +47,33 @@ func fromConf() options {
 	if err != nil {
 		panic(err)
 	}
+	o := preset()
+	o.dataDir, o.varDir = "/var/lib/owamp", "/run"
+	o.modes, o.listen, o.ports = owamp.ModeOpen, "[::1]:8861", probe.PortRange{Low: 8760, High: 9960}
+	o.endDelay, o.controlTimeout, o.maxConnections = 250*time.Millisecond, time.Minute, 100
+	o.facility, o.level, o.levelGiven, o.location, o.verbose = facility, slog.LevelWarn, true, true, 1
+	o.user, o.group, o.rootFolly = "owamp", "-115", true
+	o.dieBy, o.diskFudge, o.retention, o.iterations = 10*time.Second, 3, 24*time.Hour, 4096
+	o.remarks = []string{"pbkdf2_count has no effect: open mode has no pass-phrases"}
+	return o
+}
+
+// preset is what an empty file and an empty command line say.
+func preset() options {
 	return options{
-		confDir: ".", dataDir: "/var/lib/owamp", varDir: "/run",
-		modes: owamp.ModeOpen, listen: "[::1]:8861", ports: probe.PortRange{Low: 8760, High: 9960},
-		endDelay: 250 * time.Millisecond, controlTimeout: time.Minute, maxConnections: 100,
-		facility: facility, level: slog.LevelWarn, levelGiven: true, location: true, verbose: 1,
-		user: "owamp", group: "-115", rootFolly: true,
-		remarks: []string{"dieby has no effect: owampd ends at once"},
+		listen: ":861", dataDir: ".", varDir: ".", endDelay: time.Second, controlTimeout: 30 * time.Minute,
+		maxConnections: 4096, diskFudge: 1, dieBy: 5 * time.Second, iterations: 2048, facility: cli.FacilityDaemon,
+		limits: policy.Unlimited(),
 	}
+}
+
+// sameOptions compares options but for where they come from.
+func sameOptions(want, got options) string {
+	for _, o := range []*options{&want, &got} {
+		o.confDir, o.from = "", nil
+	}
+	sameLimits := cmp.Comparer(func(a, b *policy.Limits) bool { return a == b || a != nil && b != nil && a.String() == b.String() })
+	return cmp.Diff(want, got, cmp.AllowUnexported(options{}), sameLimits)
 }
 
 func TestParse(t *testing.T) {
@@ -62,21 +85,20 @@ func TestParse(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(empty, confName), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	defaults := options{confDir: empty, dataDir: ".", varDir: ".", endDelay: time.Second, facility: cli.FacilityDaemon}
 	for _, c := range []struct {
 		args   string
 		base   options
 		change func(*options)
 	}{
-		{"-Z -c " + empty, defaults, func(*options) {}},
-		{"-Z -vvc" + empty, defaults, func(o *options) { o.verbose, o.level = 2, slog.LevelDebug }},
-		{"-fZc " + empty + " -a AO --metrics :9861", defaults, func(o *options) {
+		{"-Z -c " + empty, preset(), func(*options) {}},
+		{"-Z -vvc" + empty, preset(), func(o *options) { o.verbose = 2 }},
+		{"-fZc " + empty + " -a AO --metrics :9861", preset(), func(o *options) {
 			o.rootFolly, o.metrics = true, ":9861"
 			o.modes = owamp.ModeOpen | owamp.ModeAuthenticated
 			o.remarks = []string{"authmode AO: only open mode (O) is offered"}
 		}},
 		{"-Z -c " + dir, fromConf(), func(*options) {}},
-		{"-c " + dir + " -wZ -d data -R var -e daemon -P 0 -S :861 -U nobody -G nogroup -v", fromConf(), func(o *options) {
+		{"-c " + dir + " -Z -d data -R var -e daemon -P 0 -S :861 -U nobody -G nogroup -v", fromConf(), func(o *options) {
 			o.dataDir, o.varDir, o.facility, o.ports = "data", "var", cli.FacilityDaemon, probe.PortRange{}
 			o.listen, o.user, o.group, o.verbose = ":861", "nobody", "nogroup", 2
 		}},
@@ -84,13 +106,12 @@ func TestParse(t *testing.T) {
 		want := c.base
 		want.foreground = true
 		c.change(&want)
-		got, err := parse(strings.Fields(c.args))
+		got, err := parse("", strings.Fields(c.args))
 		if err != nil {
 			t.Errorf("%q: %v", c.args, err)
 			continue
 		}
-		got.confDir = want.confDir
-		if d := cmp.Diff(want, *got, cmp.AllowUnexported(options{})); d != "" {
+		if d := sameOptions(want, *got); d != "" {
 			t.Errorf("%q (-want +got):\n%s", c.args, d)
 		}
 	}
@@ -101,25 +122,45 @@ func TestConfTooLong(t *testing.T) {
 		"verbose\ndatadir " + strings.Repeat("x", maxLine):                               "conf:2: want lines of at most 65536 octets",
 		"verbose\n\nsrcnode \\\n" + strings.Repeat(strings.Repeat(" ", 1000)+"\\\n", 70): "conf:3: want lines of at most 65536 octets",
 	} {
-		if err := readConf("conf", strings.NewReader(text), &options{}); err == nil || err.Error() != want {
+		if err := readConf("conf", strings.NewReader(text), fresh()); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }
 
-// FuzzConf: a file is refused in one line that says where, or is worth the same
-// without its comments and empty lines.
+// fresh returns options that nothing has been read into.
+func fresh() *options { return &options{from: make(map[string]string)} }
+
+// TestConfErrors: every line that is wrong is told of, up to a bound.
+func TestConfErrors(t *testing.T) {
+	err := readConf("conf", strings.NewReader("dieby x\nverbose\nnokey 1\n"), fresh())
+	const want = "conf:1: dieby: \"x\": want seconds, 0 or more\nconf:3: Unknown key=nokey"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	err = readConf("conf", strings.NewReader(strings.Repeat("nokey 1\n", 1000)), fresh())
+	if n := len(apart(err)); n != maxErrors {
+		t.Errorf("%d errors, want %d", n, maxErrors)
+	}
+}
+
+// FuzzConf: a file is refused with one line for each of its own that is wrong,
+// which says where, or is worth the same without its comments and empty lines.
 func FuzzConf(f *testing.F) {
 	f.Add(conf)
 	for _, s := range []string{"", "\\\n", "#\\\nverbose", "verbose\\\n\\\n", "enddelay 1e999", "testports 1 2", "dieby\x00 1", "user \xff", "controltimeout 0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		var o options
-		if err := readConf("conf", strings.NewReader(text), &o); err != nil {
-			var line int
-			if n, _ := fmt.Sscanf(err.Error(), "conf:%d: ", &line); n != 1 || line < 1 || line > strings.Count(text, "\n")+1 || strings.Contains(err.Error(), "\n") {
-				t.Fatalf("error %q: want one line that says where", err)
+		o := fresh()
+		if err := readConf("conf", strings.NewReader(text), o); err != nil {
+			last := 0
+			for _, l := range apart(err) {
+				var line int
+				if n, _ := fmt.Sscanf(l, "conf:%d: ", &line); n != 1 || line <= last || line > strings.Count(text, "\n")+1 {
+					t.Fatalf("error %q: want lines that say where, in order", err)
+				}
+				last = line
 			}
 			return
 		}
@@ -133,17 +174,17 @@ func FuzzConf(f *testing.F) {
 				bare.WriteString(l + "\n")
 			}
 		}
-		var again options
-		if err := readConf("conf", strings.NewReader(bare.String()), &again); err != nil {
+		again := fresh()
+		if err := readConf("conf", strings.NewReader(bare.String()), again); err != nil {
 			t.Fatalf("%q without what says nothing: %v", text, err)
 		}
-		if d := cmp.Diff(o, again, cmp.AllowUnexported(options{})); d != "" {
+		if d := sameOptions(*o, *again); d != "" {
 			t.Fatalf("%q without what says nothing (-with +without):\n%s", text, d)
 		}
 	})
 }
 
-// FuzzOptions: whatever the command line, it is refused in one line, or says
+// FuzzOptions: whatever the command line, it is refused in lines, or says
 // how to serve.
 func FuzzOptions(f *testing.F) {
 	for _, s := range []string{"", "-Z", "-h", "-Zfa O -S :0", "-Z -P 8760-9960 -U nobody", "-Z --metrics=:1 -vv", "-c missing", "-Z -e KERN x"} {
@@ -156,14 +197,16 @@ func FuzzOptions(f *testing.F) {
 				args[i] = "-" // not any file of this host
 			}
 		}
-		o, err := parse(args)
+		o, err := parse("", args)
 		if err != nil {
-			if s := err.Error(); s == "" || strings.Contains(s, "\n") {
-				t.Fatalf("%q: error %q: want one line", line, s)
+			for _, s := range apart(err) {
+				if s == "" {
+					t.Fatalf("%q: error %q: want lines", line, err)
+				}
 			}
 			return
 		}
-		if !o.Help && !o.Version && (!o.foreground || o.endDelay != time.Second || o.ports.Low > o.ports.High || o.modes&^owamp.ModeOpen != 0 && len(o.remarks) == 0) {
+		if !o.Help && !o.Version && (o.endDelay != time.Second || o.ports.Low > o.ports.High || o.modes&^owamp.ModeOpen != 0 && len(o.remarks) == 0) {
 			t.Fatalf("%q: %+v", line, o)
 		}
 	})

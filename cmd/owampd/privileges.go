@@ -17,9 +17,16 @@ type identity struct {
 }
 
 // identify looks up the user and the group of the options: names, or numbers
-// behind a minus sign. A user alone brings its own group. It refuses root.
-func (o *options) identify() (identity, error) {
-	id := identity{os.Geteuid(), os.Getegid(), o.user != "" || o.group != ""}
+// behind a minus sign. A user alone brings its own group. Only root, whom euid
+// tells, can become another, and must, unless the options insist on root.
+func (o *options) identify(euid int) (identity, error) {
+	id := identity{euid, os.Getegid(), euid == 0 && (o.user != "" || o.group != "")}
+	if euid != 0 {
+		if o.user != "" || o.group != "" {
+			o.remark("user and group have no effect: only root can become another")
+		}
+		return id, nil
+	}
 	if o.user != "" {
 		u, err := lookup(o.user, user.Lookup, user.LookupId)
 		if err != nil {
@@ -62,21 +69,26 @@ func numbers(u, g string) (uid, gid int, err error) {
 	return uid, gid, err
 }
 
-// become goes on as id, for good and in all threads.
+// become goes on as id, for good and in all threads, and gives up the
+// capabilities that another than root was started with: all that needs one has
+// been done.
 func (id identity) become() error {
-	if !id.change {
-		return nil
-	}
-	if os.Geteuid() == 0 {
+	if id.change {
 		if err := syscall.Setgroups([]int{id.gid}); err != nil {
 			return fmt.Errorf("leaving the groups of root: %w", err)
 		}
+		if err := syscall.Setgid(id.gid); err != nil {
+			return fmt.Errorf("Unable to setgid to %d: %w", id.gid, err) //nolint:staticcheck // the C suite's words
+		}
+		if err := syscall.Setuid(id.uid); err != nil {
+			return fmt.Errorf("Unable to setuid to %d: %w", id.uid, err) //nolint:staticcheck // the C suite's words
+		}
 	}
-	if err := syscall.Setgid(id.gid); err != nil {
-		return fmt.Errorf("Unable to setgid to %d: %w", id.gid, err) //nolint:staticcheck // the C suite's words
+	if id.uid == 0 {
+		return nil
 	}
-	if err := syscall.Setuid(id.uid); err != nil {
-		return fmt.Errorf("Unable to setuid to %d: %w", id.uid, err) //nolint:staticcheck // the C suite's words
+	if err := dropCapabilities(); err != nil {
+		return fmt.Errorf("giving up capabilities: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
@@ -85,7 +86,7 @@ func (d *daemonProcess) said() []string {
 // clients the start that it tells its host, and ends cleanly at the signals that
 // end the reference, also while a client is connected.
 func TestServe(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			d := launch(t, "127.0.0.1:0")
@@ -193,74 +194,6 @@ func TestHostilePeer(t *testing.T) {
 	}
 }
 
-// TestPrivileges: what needs root is done, then nothing of root's is left.
-func TestPrivileges(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("NOT CHECKED: dropping privileges needs root")
-	}
-	// Of /tmp and what is below it, only data is nobody's.
-	dir, err := os.MkdirTemp("/tmp", "owampd-test-") //nolint:usetesting // what is above t.TempDir is root's alone
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	const nobody = 65534
-	if err := os.Chown(data, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
-	for _, user := range []string{"nobody", "-65534"} {
-		d := launchIn(t, dir, "-U", user, "-S", "127.0.0.1:0")
-		connect(t, d.addr.String())
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, want := range []string{`Uid:(\s65534){4}`, `Gid:(\s65534){4}`, `Groups:\s65534 ?`, `CapPrm:\s0+`, `CapEff:\s0+`} {
-			if !regexp.MustCompile(`(?m)^` + want + `$`).Match(status) {
-				t.Errorf("-U %s: no %s in\n%s", user, want, status)
-			}
-		}
-		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", d.Cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, task := range tasks {
-			if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/status", d.Cmd.Process.Pid, task.Name())); err == nil && !strings.Contains(string(status), "Uid:\t65534\t65534\t65534\t65534\n") {
-				t.Errorf("-U %s: a thread is\n%s", user, status)
-			}
-		}
-		info, err := os.Stat(filepath.Join(data, "catalog"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if uid := info.Sys().(*syscall.Stat_t).Uid; uid != nobody {
-			t.Errorf("-U %s: the catalog is user %d's", user, uid)
-		}
-		if code := d.Terminate(t); code != 0 {
-			t.Errorf("-U %s: exit code %d", user, code)
-		}
-	}
-	t.Run("DataOfRoot", func(t *testing.T) {
-		if err := os.RemoveAll(data); err != nil {
-			t.Fatal(err)
-		}
-		p := testprog.Start(t, exec.Command("owampd", "-Z", "-c", dir, "-d", data, "-R", dir, "-U", "nobody", "-S", "127.0.0.1:0"))
-		if code := p.ExitCode(t); code != 1 {
-			t.Errorf("exit code %d", code)
-		}
-		if lines := p.Stderr.Lines(); len(lines) != 1 || !strings.HasSuffix(lines[0], "data: permission denied") {
-			t.Errorf("stderr: %q", lines)
-		}
-	})
-}
-
 // TestMetrics: an owampd that nobody has asked for anything shows itself, and a
 // session as soon as it is there.
 func TestMetrics(t *testing.T) {
@@ -270,32 +203,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("metrics before any session:\n%s", body)
 	}
 	client := connect(t, d.addr.String())
-	sink, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sink.Close()
-	local := netip.MustParseAddr("127.0.0.1")
-	sid, err := owamp.NewSID(local, owamp.FromTime(time.Now()), strings.NewReader("4 octets or more"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	answers, err := client.Request(t.Context(), []owamp.SessionSpec{{
-		ConfSender: true,
-		Slots:      []owamp.Slot{{Type: owamp.SlotFixed, Parameter: owamp.IntervalOf(10 * time.Millisecond)}},
-		Packets:    1000,
-		SID:        sid,
-		Sender:     netip.AddrPortFrom(local, 0),
-		Receiver:   sink.LocalAddr().(*net.UDPAddr).AddrPort(),
-		Start:      owamp.FromTime(time.Now()),
-		Timeout:    owamp.IntervalOf(time.Second),
-	}})
-	if err != nil || answers[0].Accept != owamp.AcceptOK {
-		t.Fatalf("%v, %v", answers, err)
-	}
-	if err := client.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	sink := stream(t, client, 1000)
 	if _, _, err := sink.ReadFrom(make([]byte, 1500)); err != nil {
 		t.Fatal(err)
 	}
@@ -313,4 +221,46 @@ func TestMetrics(t *testing.T) {
 	if _, err := http.Get(url); err == nil {
 		t.Error("metrics of an owampd that has ended")
 	}
+}
+
+// stream has the server send packets, one each 10 ms, and returns where they
+// arrive.
+func stream(t *testing.T, client *control.Client, packets uint32) net.PacketConn {
+	t.Helper()
+	sink, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sink.Close() })
+	if a := ask(t, client, sink, packets); a != owamp.AcceptOK {
+		t.Fatalf("accept %d", a)
+	}
+	if err := client.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return sink
+}
+
+// ask asks the server to send packets, one each 10 ms, to sink.
+func ask(t *testing.T, client *control.Client, sink net.PacketConn, packets uint32) owamp.Accept {
+	t.Helper()
+	local := netip.MustParseAddr("127.0.0.1")
+	sid, err := owamp.NewSID(local, owamp.FromTime(time.Now()), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, err := client.Request(t.Context(), []owamp.SessionSpec{{
+		ConfSender: true,
+		Slots:      []owamp.Slot{{Type: owamp.SlotFixed, Parameter: owamp.IntervalOf(10 * time.Millisecond)}},
+		Packets:    packets,
+		SID:        sid,
+		Sender:     netip.AddrPortFrom(local, 0),
+		Receiver:   sink.LocalAddr().(*net.UDPAddr).AddrPort(),
+		Start:      owamp.FromTime(time.Now()),
+		Timeout:    owamp.IntervalOf(time.Second),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answers[0].Accept
 }

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// dropCapabilities does nothing: there are none.
+func dropCapabilities() error { return nil }

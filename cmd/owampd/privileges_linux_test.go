@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"owl/internal/testprog"
+)
+
+const nobody = 65534
+
+// publicDir makes a directory of root's that everybody can read, in which data
+// is nobody's.
+func publicDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "owampd-test-") //nolint:usetesting // what is above t.TempDir is root's alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(data, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// checkThreads checks that all threads of a process are nobody's and have no
+// capabilities.
+func checkThreads(t *testing.T, pid int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("%v, threads %q", err, tasks)
+	}
+	checked := 0
+	for _, task := range tasks {
+		status, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		checked++
+		for _, want := range []string{`Uid:(\s65534){4}`, `Gid:(\s65534){4}`, `Groups:\s(65534)? ?`, `CapPrm:\s0+`, `CapEff:\s0+`, `CapAmb:\s0+`} {
+			if !regexp.MustCompile(`(?m)^` + want + `$`).Match(status) {
+				t.Errorf("no %s in %s:\n%s", want, task, status)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no thread was there to be checked")
+	}
+}
+
+// TestPrivileges: what needs root is done, then nothing of root's is left.
+func TestPrivileges(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: dropping privileges needs root")
+	}
+	dir := publicDir(t)
+	data := filepath.Join(dir, "data")
+	for _, user := range []string{"nobody", "-65534"} {
+		d := launchIn(t, dir, "-U", user, "-S", "127.0.0.1:0")
+		connect(t, d.addr.String())
+		checkThreads(t, d.Cmd.Process.Pid)
+		d.Signal(syscall.SIGHUP)
+		d.AwaitText(t, d.Stderr, "configuration and limits reloaded\n", 1)
+		info, err := os.Stat(filepath.Join(data, "catalog"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid := info.Sys().(*syscall.Stat_t).Uid; uid != nobody {
+			t.Errorf("-U %s: the catalog is user %d's", user, uid)
+		}
+		if code := d.Terminate(t); code != 0 {
+			t.Errorf("-U %s: exit code %d", user, code)
+		}
+	}
+	t.Run("FilesOfRoot", func(t *testing.T) {
+		limits := filepath.Join(dir, limitsName)
+		if err := os.WriteFile(limits, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(limits)
+		d := launchIn(t, dir, "-U", "nobody", "-S", "127.0.0.1:0")
+		d.AwaitText(t, d.Stderr, "open "+limits+": permission denied: cannot be reloaded at SIGHUP\n", 1)
+		d.Signal(syscall.SIGHUP)
+		d.AwaitText(t, d.Stderr, "not reloaded, what was in force stays: open "+limits+": permission denied\n", 1)
+		connect(t, d.addr.String())
+	})
+	t.Run("DataOfRoot", func(t *testing.T) {
+		if err := os.RemoveAll(data); err != nil {
+			t.Fatal(err)
+		}
+		p := testprog.Start(t, exec.Command("owampd", "-Z", "-c", dir, "-d", data, "-R", dir, "-U", "nobody", "-S", "127.0.0.1:0"))
+		if code := p.ExitCode(t); code != 1 {
+			t.Errorf("exit code %d", code)
+		}
+		if lines := p.Stderr.Lines(); len(lines) != 1 || !strings.HasSuffix(lines[0], "data: permission denied") {
+			t.Errorf("stderr: %q", lines)
+		}
+	})
+}
+
+// TestCapabilities: those that a service manager gives a process of nobody's, for
+// the port, are given up in all threads once owampd listens.
+func TestCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: giving capabilities needs root")
+	}
+	dir := publicDir(t)
+	built, err := os.ReadFile(testprog.Build(t, "owl/cmd/owampd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "owampd")
+	if err := os.WriteFile(program, built, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	cmd := exec.Command(program, "-Z", "-S", "127.86.1.1:861", "-d", data, "-R", data)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
+		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
+	}
+	p := testprog.Start(t, cmd)
+	p.AwaitText(t, p.Stderr, "listening on 127.86.1.1:861\n", 1)
+	connect(t, "127.86.1.1:861")
+	checkThreads(t, cmd.Process.Pid)
+	if code := p.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
