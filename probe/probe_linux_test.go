@@ -101,11 +101,7 @@ func (in *inbox) wait(t testing.TB, n int) []owamp.Record {
 
 func receive(t testing.TB, p *Port, from netip.AddrPort, size int, batch Batch) *Receiving {
 	t.Helper()
-	opener, err := owamp.NewOpener(owamp.ModeOpen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := p.Receive(ReceiveSpec{Remote: from, Opener: opener, Size: size}, batch)
+	r, err := p.Receive(ReceiveSpec{Remote: from, Opener: owamp.Seal{}.Opener(), Size: size}, batch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,17 +116,13 @@ func spec(t testing.TB, e *Engine, to netip.AddrPort, n uint32, every time.Durat
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealer, err := owamp.NewSealer(owamp.ModeOpen)
-	if err != nil {
-		t.Fatal(err)
-	}
 	return SendSpec{
 		Remote:   to,
 		Start:    e.clock.Now(),
 		Schedule: gen,
 		Packets:  n,
 		Timeout:  owamp.IntervalOf(10 * time.Second),
-		Sealer:   sealer,
+		Sealer:   owamp.Seal{}.Sealer(),
 		SID:      owamp.SID{1},
 	}
 }
@@ -273,7 +265,7 @@ func raw(t testing.TB, to *Port) (conn *net.UDPConn, addr netip.AddrPort) {
 
 func packet(seq uint32, size int) []byte {
 	b := make([]byte, max(size, owamp.OpenPacketSize))
-	s, _ := owamp.NewSealer(owamp.ModeOpen)
+	s := owamp.Seal{}.Sealer()
 	s.Prepare(b, seq)
 	s.Finish(b, owamp.FromTime(time.Now()), owamp.UnknownError)
 	return b[:size]
@@ -323,7 +315,7 @@ func TestPairBusy(t *testing.T) {
 	one := netip.MustParseAddrPort("127.0.0.1:5000")
 	in := newInbox()
 	r := receive(t, p, one, 14, in.batch)
-	opener, _ := owamp.NewOpener(owamp.ModeOpen)
+	opener := owamp.Seal{}.Opener()
 	mapped := netip.AddrPortFrom(netip.AddrFrom16(one.Addr().As16()), one.Port())
 	for _, same := range []netip.AddrPort{one, mapped} {
 		if _, err := p.Receive(ReceiveSpec{Remote: same, Opener: opener, Size: 14}, in.batch); !errors.Is(err, ErrPairBusy) {
@@ -705,7 +697,7 @@ func TestBadSpecs(t *testing.T) {
 	if _, err := p.Receive(ReceiveSpec{Remote: good.Remote}, func([]owamp.Record) {}); err == nil {
 		t.Error("no opener: no error")
 	}
-	opener, _ := owamp.NewOpener(owamp.ModeOpen)
+	opener := owamp.Seal{}.Opener()
 	if _, err := p.Receive(ReceiveSpec{Remote: good.Remote, Opener: opener}, nil); err == nil {
 		t.Error("no batch: no error")
 	}

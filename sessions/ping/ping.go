@@ -207,10 +207,8 @@ func (t *Test) listen() (ports.Port, error) {
 
 // receive takes in what the peer sends.
 func (t *Test) receive(port ports.Port) error {
-	opener, err := owamp.NewOpener(t.client.Mode())
-	if err != nil {
-		return err
-	}
+	opener := t.client.Seal(t.from.SID).Opener()
+	var err error
 	t.rec, err = recorder.New(recorder.Config{
 		Spec: t.from,
 		File: t.cfg.From,
@@ -223,7 +221,7 @@ func (t *Test) receive(port ports.Port) error {
 	t.receiving, err = port.Receive(probe.ReceiveSpec{
 		Remote: t.from.Sender,
 		Opener: opener,
-		Size:   owamp.PacketSize(t.client.Mode()) + int(t.cfg.Padding),
+		Size:   opener.Size() + int(t.cfg.Padding),
 	}, t.rec.Batch)
 	return err
 }
@@ -234,17 +232,13 @@ func (t *Test) send() error {
 	if err != nil {
 		return err
 	}
-	sealer, err := owamp.NewSealer(t.client.Mode())
-	if err != nil {
-		return err
-	}
 	t.sending, err = t.toPort.Send(probe.SendSpec{
 		Remote:    t.to.Receiver,
 		Start:     t.start,
 		Schedule:  gen,
 		Packets:   t.cfg.Packets,
 		Timeout:   t.cfg.Timeout,
-		Sealer:    sealer,
+		Sealer:    t.client.Seal(t.to.SID).Sealer(),
 		SID:       t.to.SID,
 		Padding:   t.cfg.Padding,
 		PadSource: t.cfg.Random,

@@ -225,17 +225,14 @@ func (h *handler) receive(t *test) (err error) {
 	if err != nil {
 		return err
 	}
-	opener, err := owamp.NewOpener(owamp.ModeOpen)
-	if err != nil {
-		return err
-	}
+	opener := owamp.Seal{}.Opener()
 	h.mu.Lock()
 	h.received[t.spec.SID] = t.ended
 	h.mu.Unlock()
 	t.receiving, err = t.port.Receive(probe.ReceiveSpec{
 		Remote: t.spec.Sender,
 		Opener: opener,
-		Size:   owamp.PacketSize(owamp.ModeOpen) + int(t.spec.Padding),
+		Size:   opener.Size() + int(t.spec.Padding),
 	}, t.rec.Batch)
 	return err
 }
@@ -257,10 +254,6 @@ func (h *handler) send(t *test) error {
 	if err != nil {
 		return err
 	}
-	sealer, err := owamp.NewSealer(owamp.ModeOpen)
-	if err != nil {
-		return err
-	}
 	dscp, _ := t.spec.DSCP()
 	t.sending, err = t.port.Send(probe.SendSpec{
 		Remote:   t.spec.Receiver,
@@ -268,7 +261,7 @@ func (h *handler) send(t *test) error {
 		Schedule: gen,
 		Packets:  t.spec.Packets,
 		Timeout:  t.spec.Timeout,
-		Sealer:   sealer,
+		Sealer:   owamp.Seal{}.Sealer(),
 		SID:      t.spec.SID,
 		Padding:  t.spec.Padding,
 		DSCP:     dscp,
