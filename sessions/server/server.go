@@ -40,7 +40,7 @@ type Config struct {
 	Modes  owamp.Mode // offered; 0: open
 	Clock  sessions.Clock
 	Prober ports.Prober
-	Random io.Reader
+	Random io.Reader // for many at a time
 	Log    *slog.Logger
 	Store  *Store // where sessions that this host receives are kept; this server's alone
 	// Limits say what each peer may do; nil: [policy.Unlimited].

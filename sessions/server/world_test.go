@@ -42,6 +42,18 @@ type world struct {
 	log bytes.Buffer
 }
 
+// random is a source for many.
+type random struct {
+	mu     sync.Mutex
+	source *rand.ChaCha8
+}
+
+func (r *random) Read(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.source.Read(b)
+}
+
 // Write takes the log.
 func (w *world) Write(b []byte) (int, error) {
 	w.mu.Lock()
@@ -79,7 +91,7 @@ func serveIn(t *testing.T, data string, change func(*world, *server.Config)) *wo
 	cfg := server.Config{
 		Clock:    new(memwire.Clock),
 		Prober:   w.net,
-		Random:   rand.NewChaCha8([32]byte{1}),
+		Random:   &random{source: rand.NewChaCha8([32]byte{1})},
 		Log:      slog.New(slog.NewTextHandler(w, nil)),
 		Store:    store,
 		Settings: server.Settings{EndDelay: time.Second},
