@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"owl/internal/testnet"
+	"owl/internal/netlab"
 	"owl/owamp"
 	"owl/probe/clock"
 )
 
 // within runs f in the network of h.
-func within(t *testing.T, h *testnet.Host, f func() error) {
+func within(t *testing.T, h *netlab.Host, f func() error) {
 	t.Helper()
 	var err error
 	if e := h.Do(func() { err = f() }); e != nil {
@@ -27,7 +27,7 @@ func within(t *testing.T, h *testnet.Host, f func() error) {
 	}
 }
 
-func listenWithin(t *testing.T, e *Engine, h *testnet.Host, cfg PortConfig) (p *Port) {
+func listenWithin(t *testing.T, e *Engine, h *netlab.Host, cfg PortConfig) (p *Port) {
 	t.Helper()
 	within(t, h, func() (err error) {
 		p, err = e.Listen(cfg)
@@ -38,8 +38,8 @@ func listenWithin(t *testing.T, e *Engine, h *testnet.Host, cfg PortConfig) (p *
 
 // Over a path whose harm is known, the records say just that.
 func TestKnownPath(t *testing.T) {
-	path := testnet.Path{Delay: 20 * time.Millisecond, Hops: 3, Loss: 0.2, Duplicate: 0.1}
-	a, b, wire := testnet.NewWire(t, path)
+	path := netlab.Path{Delay: 20 * time.Millisecond, Hops: 3, Loss: 0.2, Duplicate: 0.1}
+	a, b, wire := netlab.NewWire(t, 1, path)
 	for name, addr := range map[string][2]netip.Addr{"IPv4": {a.Addr4, b.Addr4}, "IPv6": {a.Addr6, b.Addr6}} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t, Config{})
@@ -47,17 +47,17 @@ func TestKnownPath(t *testing.T) {
 			to := listenWithin(t, e, b, PortConfig{Addr: addr[1]})
 			in := newInbox()
 			r := receive(t, to, from.Addr(), 14, in.batch)
-			before, _ := wire.Counts()
+			before := wire.AB.Counts()
 			const n = 300
 			snd, done := start(t, from, spec(t, e, to.Addr(), n, time.Millisecond))
 			await(t, "the sender", done)
 			if p := snd.Progress(); p.Sent != n {
 				t.Errorf("progress %+v, want %d sent", p, n)
 			}
-			counts, _ := wire.Counts()
-			for counts.Packets-before.Packets < n { // the last are on their way to the wire
+			counts := wire.AB.Counts()
+			for counts.Packets-before.Packets < n { // the last are on their way
 				time.Sleep(time.Millisecond)
-				counts, _ = wire.Counts()
+				counts = wire.AB.Counts()
 			}
 			lost := counts.Lost - before.Lost
 			want := n - lost + counts.Duplicated - before.Duplicated
@@ -83,8 +83,8 @@ func TestKnownPath(t *testing.T) {
 
 // Link-local addresses have zones; the peer's may be left out.
 func TestLinkLocal(t *testing.T) {
-	a, b := testnet.New(t)
-	for h, addr := range map[*testnet.Host]string{a: "fe80::a/64", b: "fe80::b/64"} {
+	a, b := netlab.NewVeth(t)
+	for h, addr := range map[*netlab.Host]string{a: "fe80::a/64", b: "fe80::b/64"} {
 		cmd := exec.CommandContext(t.Context(), "ip", strings.Fields("address add "+addr+" dev eth0 nodad")...)
 		if _, err := h.Output(cmd); err != nil {
 			t.Fatal(err)

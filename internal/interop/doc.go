@@ -1,6 +1,6 @@
 // Package interop holds the programs against what is true from elsewhere: the C
 // suite owamp, whose programs speak the same protocol and read and write the
-// same files, and networks of package testnet whose harm is known because the
+// same files, and networks of package netlab whose harm is known because the
 // test has done it, and a Prometheus that scrapes them. It consists of tests only.
 //
 // Tests named TestInterop… need the programs of the C suite 5.2.3 in the

@@ -19,17 +19,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"owl/internal/testnet"
+	"owl/internal/netlab"
 	"owl/owamp/owp"
 )
 
 // families are the IP versions.
 var families = []struct {
 	name string
-	addr func(*testnet.Host) netip.Addr
+	addr func(*netlab.Host) netip.Addr
 }{
-	{"IPv4", func(h *testnet.Host) netip.Addr { return h.Addr4 }},
-	{"IPv6", func(h *testnet.Host) netip.Addr { return h.Addr6 }},
+	{"IPv4", func(h *netlab.Host) netip.Addr { return h.Addr4 }},
+	{"IPv6", func(h *netlab.Host) netip.Addr { return h.Addr6 }},
 }
 
 // A measurement is Owl's powstream on one host that measures from Owl's owampd
@@ -38,11 +38,11 @@ type measurement struct {
 	*process
 	server *server
 	dir    string
-	here   *testnet.Host // where powstream runs
+	here   *netlab.Host // where powstream runs
 }
 
 // measure starts a measurement from b, whose address is at, to a.
-func measure(t *testing.T, own suite, a, b *testnet.Host, at netip.Addr, args ...string) *measurement {
+func measure(t *testing.T, own suite, a, b *netlab.Host, at netip.Addr, args ...string) *measurement {
 	t.Helper()
 	m := &measurement{dir: t.TempDir(), here: a}
 	m.server = own.serveIn(t, b.Start, netip.AddrPortFrom(at, 861).String())
@@ -149,21 +149,6 @@ func (m *measurement) first(t *testing.T) (*measured, map[string]string) {
 	return s, summary(t, strings.TrimSuffix(s.path, "owp")+"sum")
 }
 
-// awaitPackets waits until n UDP packets have entered the wire on their way
-// from b to a.
-func awaitPackets(t *testing.T, w *testnet.Wire, n int) {
-	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		_, ba := w.Counts()
-		if ba.Packets >= n {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d packets have entered the wire, want %d", ba.Packets, n)
-		}
-	}
-}
-
 // TestNetworkHarm holds what powstream says of a path against what the path has
 // done: loss, an outage of everything, duplication, reordering, hops, delay.
 func TestNetworkHarm(t *testing.T) {
@@ -177,23 +162,23 @@ func TestNetworkHarm(t *testing.T) {
 				delay   = 3 * time.Millisecond
 				hops    = 7
 			)
-			clean := testnet.Path{Delay: delay, Jitter: time.Millisecond, Hops: hops}
+			clean := netlab.Path{Delay: delay, Jitter: netlab.Uniform(time.Millisecond), Hops: hops}
 			harmful, down := clean, clean
 			harmful.Loss, harmful.Duplicate, harmful.Reorder = 0.05, 0.05, 0.05
 			down.Down = true
-			a, b, w := testnet.NewWire(t, clean)
+			a, b, w := netlab.NewWire(t, 1, clean)
 			m := measure(t, own, a, b, f.addr(b), "-c", strconv.Itoa(packets), "-i", "0.0025", "-L", "2")
 			// Only the middle of the first session is harmed, so that its end
 			// and the second session add nothing to the counts.
 			for _, phase := range []struct {
 				until int
-				path  testnet.Path
+				path  netlab.Path
 			}{{100, harmful}, {1000, down}, {1500, harmful}, {1800, clean}} {
-				awaitPackets(t, w, phase.until)
+				w.BA.AwaitPackets(t, phase.until, patience)
 				w.Set(phase.path)
 			}
 			m.awaitFiles(t, 1, ".sum")
-			_, did := w.Counts()
+			did := w.BA.Counts()
 			scraped := m.metrics(t)
 			if code := m.terminate(t); code != 0 {
 				t.Errorf("exit code %d", code)
@@ -256,7 +241,7 @@ func TestNetworkLate(t *testing.T) {
 	t.Parallel()
 	own := owl(t)
 	const packets = 100
-	a, b, _ := testnet.NewWire(t, testnet.Path{Delay: 300 * time.Millisecond})
+	a, b, _ := netlab.NewWire(t, 1, netlab.Path{Delay: 300 * time.Millisecond})
 	m := measure(t, own, a, b, b.Addr4, "-c", strconv.Itoa(packets), "-i", "0.02", "-L", "0.15")
 	m.awaitFiles(t, 1, ".sum")
 	scraped := m.metrics(t)
@@ -292,7 +277,7 @@ func TestNetworkPackets(t *testing.T) {
 			t.Run(fmt.Sprintf("%s padding %d", f.name, c.padding), func(t *testing.T) {
 				t.Parallel()
 				const packets = 100
-				a, b, w := testnet.NewWire(t, testnet.Path{Hops: 1})
+				a, b, w := netlab.NewWire(t, 1, netlab.Path{Hops: 1})
 				seen := classes(t, a, f.addr(b))
 				m := measure(t, own, a, b, f.addr(b), "-c", strconv.Itoa(packets), "-i", "0.01", "-L", "1", "-D", c.dscp, "-s", strconv.Itoa(c.padding))
 				m.awaitFiles(t, 1, ".sum")
@@ -305,7 +290,7 @@ func TestNetworkPackets(t *testing.T) {
 				if want := fmt.Sprintf("0x%2.2x", c.class>>2); sum["DSCP"] != want || sum["PACKET_PADDING"] != strconv.Itoa(c.padding) {
 					t.Errorf("summary: DSCP %s, PACKET_PADDING %s, want %s and %d", sum["DSCP"], sum["PACKET_PADDING"], want, c.padding)
 				}
-				if _, ba := w.Counts(); ba.Packets < packets*c.fragments {
+				if ba := w.BA.Counts(); ba.Packets < packets*c.fragments {
 					t.Errorf("%d packets on the wire, want %d for each of %d", ba.Packets, c.fragments, packets)
 				}
 				got := seen()
@@ -319,7 +304,7 @@ func TestNetworkPackets(t *testing.T) {
 
 // classes counts the UDP packets and fragments of UDP packets that arrive at h
 // from another host by their traffic class, until it is asked for the counts.
-func classes(t *testing.T, h *testnet.Host, from netip.Addr) func() map[byte]int {
+func classes(t *testing.T, h *netlab.Host, from netip.Addr) func() map[byte]int {
 	t.Helper()
 	fd := -1
 	var failed error
@@ -375,9 +360,9 @@ func TestNetworkRefused(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			const packets = 300
-			a, b, w := testnet.NewWire(t, testnet.Path{})
+			a, b, w := netlab.NewWire(t, 1, netlab.Path{})
 			m := measure(t, own, a, b, f.addr(b), "-c", strconv.Itoa(packets), "-i", "0.01", "-L", "1")
-			awaitPackets(t, w, 50)
+			w.BA.AwaitPackets(t, 50, patience)
 			rule := func(do string) {
 				t.Helper()
 				args := []string{"rule", do, "ipproto", "udp", "pref", "1000", "prohibit"}
@@ -426,7 +411,7 @@ func TestNetworkLong(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			a, b := testnet.New(t)
+			a, b := netlab.NewVeth(t)
 			m := measure(t, own, a, b, f.addr(b), longArgs...)
 			checkLong(t, m.process, m.dir)
 		})

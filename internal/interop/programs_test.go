@@ -135,7 +135,7 @@ type process struct {
 	ended          chan struct{}
 }
 
-// starter starts a command somewhere: here, or inside a testnet.Host.
+// starter starts a command somewhere: here, or inside a netlab.Host.
 type starter func(*exec.Cmd) error
 
 func here(cmd *exec.Cmd) error { return cmd.Start() }

@@ -1,4 +1,4 @@
-package testnet
+package netlab
 
 import (
 	"fmt"
@@ -80,8 +80,8 @@ func (h *Host) Output(cmd *exec.Cmd) (string, error) {
 	return out.String(), nil
 }
 
-// New makes two hosts joined by a veth pair.
-func New(t testing.TB) (a, b *Host) {
+// NewVeth makes two hosts joined by a veth pair.
+func NewVeth(t testing.TB) (a, b *Host) {
 	t.Helper()
 	a, b = hosts(t)
 	// The second end is born in the other namespace, which it is given as a
@@ -95,10 +95,10 @@ func New(t testing.TB) (a, b *Host) {
 func hosts(t testing.TB) (a, b *Host) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("testnet: SKIPPED: network namespaces need root")
+		t.Skip("netlab: SKIPPED: network namespaces need root")
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("testnet: SKIPPED: the command ip (Debian: iproute2) is not installed")
+		t.Skip("netlab: SKIPPED: the command ip (Debian: iproute2) is not installed")
 	}
 	a, b = newHost(t, 1), newHost(t, 2)
 	return a, b
@@ -117,7 +117,7 @@ func newHost(t testing.TB, n byte) *Host {
 		}
 	})
 	if err != nil {
-		t.Skipf("testnet: SKIPPED: this root may not make network namespaces: %v", err)
+		t.Skipf("netlab: SKIPPED: this root may not make network namespaces: %v", err)
 	}
 	t.Cleanup(func() { h.ns.Close() })
 	h.ip(t, nil, "link set lo up")
@@ -141,6 +141,6 @@ func (h *Host) ip(t testing.TB, extra *os.File, args string) {
 		cmd.ExtraFiles = []*os.File{extra}
 	}
 	if _, err := h.Output(cmd); err != nil {
-		t.Fatalf("testnet: %v", err)
+		t.Fatalf("netlab: %v", err)
 	}
 }
