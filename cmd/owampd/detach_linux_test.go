@@ -149,10 +149,10 @@ func hanging(t *testing.T) (p *testprog.Process, daemon int) {
 	}
 	w.Close()
 	testprog.Until(t, "a daemon", func() error {
-		lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.Cmd.Process.Pid))
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.Cmd.Process.Pid))
 		for _, list := range lists {
 			text, _ := os.ReadFile(list)
-			for _, child := range strings.Fields(string(text)) {
+			for child := range strings.FieldsSeq(string(text)) {
 				pid, _ := strconv.Atoi(child)
 				if session, err := unix.Getsid(pid); err == nil && session == pid {
 					daemon = pid
@@ -160,7 +160,7 @@ func hanging(t *testing.T) (p *testprog.Process, daemon int) {
 				}
 			}
 		}
-		return fmt.Errorf("%v, none in %q", err, lists)
+		return fmt.Errorf("none in %q", lists)
 	})
 	t.Cleanup(func() { syscall.Kill(daemon, syscall.SIGKILL) })
 	return p, daemon
