@@ -80,6 +80,12 @@ func (d *Directory) Begin(sid owamp.SID) (*os.File, error) {
 	return os.OpenFile(d.inProgress(sid.String()+".owp"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 }
 
+// BeginPart creates a file for what is known of a session while it runs. It is
+// to be discarded, and what a killed process has left of it is not recovered.
+func (d *Directory) BeginPart(sid owamp.SID) (*os.File, error) {
+	return os.OpenFile(d.inProgress(sid.String()+".part"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
 func (d *Directory) inProgress(name string) string {
 	return filepath.Join(d.path, partPrefix+name+partSuffix)
 }
@@ -98,7 +104,7 @@ func (d *Directory) Commit(f *os.File, start, end owamp.Timestamp) (string, erro
 	return d.publish(f.Name(), FileName(start, end, ".owp"))
 }
 
-// Discard removes a file that [Directory.Begin] made.
+// Discard removes a file that [Directory.Begin] or [Directory.BeginPart] made.
 func (d *Directory) Discard(f *os.File) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

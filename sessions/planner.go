@@ -24,7 +24,7 @@ type planner struct {
 	events chan event
 
 	anchored bool
-	opening  bool            // the session that shall anchor the chain is being set up
+	opening  bool            // a session that shall join the chain is being set up
 	asked    owamp.Timestamp // when the first session was asked for; 0: not yet
 	next     owamp.Timestamp // where the next session begins; 0 before the first
 	chain    []*session      // in order of start; what precedes is accounted for
@@ -57,14 +57,15 @@ func newPlanner(s *Stream) *planner {
 	}
 }
 
-// An event is what a session tells the planner: that it is set up, or that its
-// life is over.
+// An event is what a session tells the planner: that it is granted, that it is
+// set up, or that its life is over.
 type event struct {
-	s      *session
-	up     bool
-	reason GapReason       // of a failure, else empty
-	err    error           // with a reason
-	until  owamp.Timestamp // at the end: where the time ends that it measured
+	s       *session
+	granted bool // of a session that this host sends: its end is known
+	up      bool
+	reason  GapReason       // of a failure, else empty
+	err     error           // with a reason
+	until   owamp.Timestamp // at the end: where the time ends that it measured
 }
 
 // run plans sessions until ctx is done, a restart is asked for or the clock is
@@ -179,7 +180,7 @@ func (p *planner) plan(ctx context.Context) time.Duration {
 				p.asked = now
 			}
 			p.opening = true
-			p.launch(ctx, &session{Stream: p.Stream, start: p.next})
+			p.launch(ctx, p.newSession(p.next, false))
 			return untilEvent
 		}
 		wait := p.next.Sub(now)
@@ -192,15 +193,19 @@ func (p *planner) plan(ctx context.Context) time.Duration {
 		if ahead := lead + setupTrips*p.rtt; wait > ahead {
 			return wait - ahead
 		}
-		s := &session{Stream: p.Stream, start: p.next, fixed: true}
+		s := p.newSession(p.next, true)
+		if p.cfg.Send {
+			p.opening = true
+			p.launch(ctx, s)
+			return untilEvent
+		}
 		var err error
 		if s.spec, s.end, err = p.spec(p.next, p.local); err != nil {
 			p.unanchor(GapLocalOverload, p.next)
 			p.fail(event{reason: GapLocalOverload, err: err})
 			continue
 		}
-		p.chain = append(p.chain, s)
-		p.next = s.end
+		p.join(s)
 		p.launch(ctx, s)
 	}
 	return untilEvent
@@ -215,15 +220,21 @@ func (p *planner) launch(ctx context.Context, s *session) {
 // on, what failed is tried again.
 func (p *planner) handle(e event, going bool) {
 	s := e.s
-	if e.up {
+	switch {
+	case e.granted:
+		p.opening = false
+		p.anchor(s)
+		p.fetcher.add(s)
+		return
+	case e.up:
 		p.up(s)
 		return
 	}
 	p.live--
-	if !s.fixed && !s.up {
+	s.over, s.until, s.reason = true, e.until, e.reason
+	if !s.joined {
 		p.opening = false
 	}
-	s.over, s.until, s.reason = true, e.until, e.reason
 	if !going {
 		if s.reason = GapRestarted; p.step != 0 {
 			s.reason = GapClockInvalid
@@ -232,6 +243,9 @@ func (p *planner) handle(e event, going bool) {
 			p.log.Warn(e.err.Error())
 		}
 		return
+	}
+	if !s.joined && p.anchored {
+		p.unanchor(e.reason, s.start)
 	}
 	if e.err != nil {
 		if e.until == s.start {
@@ -249,24 +263,39 @@ func (p *planner) handle(e event, going bool) {
 func (p *planner) up(s *session) {
 	s.up = true
 	s.retry, p.retry = p.retry, 0
+	if p.told != "" && p.fetcher != nil {
+		p.fetcher.retry() // the peer is back
+	}
 	p.told = ""
-	p.local, p.rtt = s.spec.Receiver.Addr(), s.rtt
-	if !p.short && p.length() < 3*s.rtt {
+	p.local, p.rtt = s.lease.Port.Addr().Addr(), s.rtt
+	if !p.short && p.length() < p.shortestTrips()*s.rtt {
 		p.short = true
 		p.warnShort()
 	}
-	if s.fixed {
-		return
+	if !s.joined {
+		p.opening = false
+		p.anchor(s)
 	}
-	p.opening, p.anchored = false, true
+}
+
+// anchor lets the chain go on with s, which is the first after a gap unless it
+// begins where the chain has ended.
+func (p *planner) anchor(s *session) {
 	if p.next == 0 {
 		p.tally.Begin(s.start)
 	} else {
 		p.tellGap(p.reason, p.next, s.start)
 		p.tally.Resume(s.start)
 	}
-	p.next = s.end
+	p.anchored = true
+	p.join(s)
+}
+
+// join appends s to the chain.
+func (p *planner) join(s *session) {
+	s.joined = true
 	p.chain = append(p.chain, s)
+	p.next = s.end
 }
 
 // fail notes a failure and puts off the next try. Failures of sessions that
@@ -326,12 +355,4 @@ func (p *planner) unanchor(reason GapReason, at owamp.Timestamp) {
 	}
 	p.anchored, p.next = false, at
 	p.tally.Outage(p.reason, at)
-}
-
-// tellGap logs a time that no session covers.
-func (p *planner) tellGap(reason GapReason, from, to owamp.Timestamp) {
-	if !from.Before(to) {
-		return
-	}
-	p.log.Warn(fmt.Sprintf("no data for %.3f s from %s: %s", to.Sub(from).Seconds(), from.Time().Format("2006-01-02T15:04:05.000Z"), reason))
 }

@@ -10,34 +10,49 @@ import (
 
 	"owl/owamp"
 	"owl/owamp/control"
-	"owl/probe"
+	"owl/owamp/schedule"
 	"owl/sessions/ports"
 	"owl/sessions/recorder"
 )
 
-// A session is one OWAMP session of a stream: the peer sends, this host
-// receives.
+// A session is one OWAMP session of a stream.
 type session struct {
 	*Stream
 	start owamp.Timestamp // fixed: the start; else the earliest that will do
-	fixed bool            // start, spec and end were planned before
+	fixed bool            // start was planned before, and so were spec and end if this host receives
 	spec  owamp.SessionSpec
 	end   owamp.Timestamp // the scheduled time of the last packet
 
-	client    *control.Client
-	lease     *ports.Lease
-	rtt       time.Duration
-	unfit     []*ports.Lease // of ports that would not do; held while others are tried
+	client *control.Client
+	lease  *ports.Lease
+	rtt    time.Duration
+	unfit  []*ports.Lease // of ports that would not do; held while others are tried
+	file   *os.File
+	track  *Track
+
+	// This host receives.
 	receiving ports.Receiving
 	rec       *recorder.Recorder
-	file      *os.File
-	track     *Track
+
+	// This host sends.
+	sent *sent
 
 	// The planner's notes.
+	joined   bool // in the chain
 	up, over bool
 	until    owamp.Timestamp
 	reason   GapReason
 	retry    time.Duration // the planner's wait before s was up
+}
+
+// newSession returns a session that is not set up.
+func (s *Stream) newSession(start owamp.Timestamp, fixed bool) *session {
+	n := &session{Stream: s, start: start, fixed: fixed}
+	if s.cfg.Send {
+		n.sent = &sent{ended: make(chan struct{})}
+		n.track = s.tally.Track()
+	}
+	return n
 }
 
 // errClockSet is why sessions end when the clock was set: their time stamps do
@@ -56,25 +71,39 @@ func (f *failure) Unwrap() error { return f.err }
 // run lives the session's life and tells of it. What it opened is closed when
 // it tells of the end.
 func (s *session) run(ctx context.Context, events chan<- event) {
-	err := s.open(ctx)
+	err := s.open(ctx, events)
 	until := s.start
 	if err == nil {
 		events <- event{s: s, up: true}
-		until, err = s.measure(ctx)
+		if s.cfg.Send {
+			until, err = s.send(ctx)
+		} else {
+			until, err = s.record(ctx)
+		}
 	}
 	s.close()
+	if s.sent != nil {
+		close(s.sent.ended)
+	}
 	events <- failed(s, err, until)
 }
 
 // failed is the event of the end of s, with a reason if err has one.
 func failed(s *session, err error, until owamp.Timestamp) event {
 	e := event{s: s, until: until, err: err}
-	if f, ok := errors.AsType[*failure](err); ok {
-		e.reason = f.reason
-	} else if err != nil {
-		e.reason = GapLocalOverload
+	if err != nil {
+		e.reason = reasonOf(err)
 	}
 	return e
+}
+
+// reasonOf returns why err leaves a gap: what is no [failure] of the peer is
+// one of this host.
+func reasonOf(err error) GapReason {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.reason
+	}
+	return GapLocalOverload
 }
 
 func (s *session) close() {
@@ -100,8 +129,9 @@ func (s *session) hangUp() {
 	s.client = nil
 }
 
-// open sets the session up: afterwards the peer will send.
-func (s *session) open(ctx context.Context) error {
+// open sets the session up. It tells when a session that this host is to send
+// is granted: only then is it known where the next one begins.
+func (s *session) open(ctx context.Context, events chan<- event) error {
 	limit := setupTimeout
 	if s.fixed {
 		limit = min(limit, s.start.Sub(s.cfg.Clock.Now()))
@@ -122,10 +152,13 @@ func (s *session) open(ctx context.Context) error {
 			return &failure{GapLocalOverload, fmt.Errorf("the peer's test ports collide with those of other sessions from %d ports: %w", maxUnfit, ports.ErrNoPort)}
 		}
 	}
+	s.rtt = s.client.RTT()
+	if s.cfg.Send {
+		events <- event{s: s, granted: true}
+	}
 	if err := s.client.Start(ctx); err != nil {
 		return s.refusal(err, "Start-Sessions")
 	}
-	s.rtt = s.client.RTT()
 	return nil
 }
 
@@ -152,60 +185,40 @@ func (s *session) try(ctx context.Context) (again bool, err error) {
 		if s.start == 0 || s.start.Before(soon) {
 			s.start = soon
 		}
+	}
+	if !s.fixed || s.cfg.Send {
 		if s.spec, s.end, err = s.Stream.spec(s.start, path.Local); err != nil {
 			return false, &failure{GapLocalOverload, err}
 		}
 	}
-	s.spec.Sender = netip.AddrPortFrom(path.Peer, 0)
-	s.spec.Receiver = s.lease.Port.Addr()
+	ours, theirs := &s.spec.Receiver, &s.spec.Sender
+	if s.cfg.Send {
+		ours, theirs = theirs, ours
+	}
+	*ours, *theirs = s.lease.Port.Addr(), netip.AddrPortFrom(path.Peer, 0)
 	answers, err := s.client.Request(ctx, []owamp.SessionSpec{s.spec})
 	if err != nil {
 		return false, s.refusal(err, "Request-Session")
 	}
-	switch a := answers[0]; {
+	a := answers[0]
+	switch {
 	case a.Accept == owamp.AcceptTemporaryLimit && len(s.unfit) == 0:
 		return true, nil // perhaps it has no port left to pair with this one
 	case a.Accept != owamp.AcceptOK:
 		return false, &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)} //nolint:staticcheck // the reference's words
 	}
-	s.spec.Sender = netip.AddrPortFrom(path.Peer, answers[0].Port)
-	if !s.lease.Fix(answers[0].Port) {
+	*theirs = netip.AddrPortFrom(path.Peer, a.Port)
+	if !s.lease.Fix(a.Port) {
 		return true, nil // the two ports are another session's already
 	}
+	if s.cfg.Send {
+		s.spec.SID = a.SID
+		if s.end, err = schedule.End(&s.spec); err != nil {
+			return false, &failure{GapLocalOverload, err}
+		}
+		return false, nil
+	}
 	return false, s.listen()
-}
-
-// listen begins to receive.
-func (s *session) listen() error {
-	opener, err := owamp.NewOpener(s.client.Mode())
-	if err != nil {
-		return &failure{GapHandshakeFailed, err}
-	}
-	if s.file, err = s.cfg.Directory.Begin(s.spec.SID); err != nil {
-		return &failure{GapLocalOverload, err}
-	}
-	s.track = s.tally.Track()
-	s.rec, err = recorder.New(recorder.Config{
-		Spec: &s.spec,
-		File: s.file,
-		Now:  s.cfg.Clock.Now,
-		Err:  func() owamp.ErrorEstimate { return s.cfg.Clock.Error(0) },
-		Seen: s.seen,
-		Each: s.cfg.Part,
-		Part: s.writePart,
-	})
-	if err != nil {
-		return &failure{GapLocalOverload, err}
-	}
-	s.receiving, err = s.lease.Port.Receive(probe.ReceiveSpec{
-		Remote: s.spec.Sender,
-		Opener: opener,
-		Size:   owamp.PacketSize(s.client.Mode()) + int(s.spec.Padding),
-	}, s.rec.Batch)
-	if err != nil {
-		return &failure{GapLocalOverload, err}
-	}
-	return nil
 }
 
 // refusal tells a peer that says no from one that does not keep to the
@@ -215,80 +228,6 @@ func (s *session) refusal(err error, step string) error {
 		return &failure{GapRefused, err}
 	}
 	return &failure{GapHandshakeFailed, fmt.Errorf("%s: %w", step, err)}
-}
-
-// seen passes on what the recorder took.
-func (s *session) seen(recs []owamp.Record) {
-	s.track.Observe(recs)
-	if s.cfg.Seen != nil {
-		s.cfg.Seen(recs)
-	}
-}
-
-// measure records the session until it ends, whichever way, and writes its
-// files. It returns the time up to which the files cover the schedule.
-func (s *session) measure(ctx context.Context) (owamp.Timestamp, error) {
-	s.rec.Run(s.receiving)
-	s.track.Receive(s.rec.Live)
-	client := s.client
-	peer := make(chan error, 1)
-	go func() {
-		_, err := client.Await(context.WithoutCancel(ctx))
-		peer <- err
-	}()
-
-	var lost error
-	select {
-	case <-s.rec.Done():
-		s.linger(ctx, s.cfg.EndDelay)
-	case lost = <-peer:
-	case <-ctx.Done():
-	}
-	ended := ctx.Err() != nil && !s.isDone()
-	if ended {
-		s.rec.CutShort()
-	}
-	if errors.Is(context.Cause(ctx), errClockSet) {
-		lost = errClockSet // what is said of now says nothing of the schedule
-	}
-	var reports []owamp.SendReport
-	if lost == nil {
-		reports, lost = s.stop(ctx)
-	}
-	stopped := s.cfg.Clock.Now()
-	s.hangUp() // ends the Await
-
-	var report recorder.Report
-	var err error
-	if lost == nil {
-		report, err = s.rec.Finish(s.sent(reports), stopped)
-	} else {
-		report, err = s.rec.FinishIncomplete(stopped)
-	}
-	s.track.Settle(report, s.receiving.Stats())
-	until := s.start
-	if err == nil {
-		until, err = s.write(!ended)
-	}
-	switch going := ctx.Err() == nil; {
-	case err != nil:
-		return until, &failure{GapLocalOverload, err}
-	case going && lost != nil:
-		return until, &failure{GapControlLost, fmt.Errorf("session %v: %w", s.spec.SID, lost)}
-	case going && until != s.end:
-		return until, &failure{GapControlLost, fmt.Errorf("session %v: the peer stopped it early", s.spec.SID)}
-	}
-	return until, nil
-}
-
-// isDone reports whether every packet is settled.
-func (s *session) isDone() bool {
-	select {
-	case <-s.rec.Done():
-		return true
-	default:
-		return false
-	}
 }
 
 // linger waits for d, or until ctx is done.
@@ -301,7 +240,7 @@ func (s *session) linger(ctx context.Context, d time.Duration) {
 
 // stop exchanges Stop-Sessions. The peer has as long for it as for a set-up,
 // but when ctx is done only as long as a farewell may take.
-func (s *session) stop(ctx context.Context) ([]owamp.SendReport, error) {
+func (s *session) stop(ctx context.Context, sent []owamp.SendReport) ([]owamp.SendReport, error) {
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), setupTimeout)
 	defer cancel()
 	hurry := context.AfterFunc(ctx, func() {
@@ -309,15 +248,5 @@ func (s *session) stop(ctx context.Context) ([]owamp.SendReport, error) {
 		cancel()
 	})
 	defer hurry()
-	return s.client.Stop(patient, nil)
-}
-
-// sent returns what the peer reported of this session.
-func (s *session) sent(reports []owamp.SendReport) *owamp.SendReport {
-	for i := range reports {
-		if reports[i].SID == s.spec.SID {
-			return &reports[i]
-		}
-	}
-	return nil
+	return s.client.Stop(patient, sent)
 }

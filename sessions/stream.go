@@ -1,8 +1,8 @@
 // Package sessions measures over time. A [Stream] is what powstream does: it
-// asks a server for session after session of test packets, each beginning where
-// the one before it ends, so that the measurement has no holes; it keeps what a
-// broken session had measured, and accounts for every second in which there was
-// nothing to keep.
+// asks a server for session after session of test packets, from it or to it,
+// each beginning where the one before it ends, so that the measurement has no
+// holes; it keeps what a broken session had measured, and accounts for every
+// second in which there was nothing to keep.
 package sessions
 
 import (
@@ -34,7 +34,7 @@ const (
 	setupTrips = 5
 	// shortLead and leadTrips round trips are the lead of the first session and
 	// of the first after an outage: enough for what is still to be exchanged for
-	// it and, if it lasts three round trips, for the session behind it.
+	// it and, if it lasts shortestTrips round trips, for the session behind it.
 	shortLead = time.Second
 	leadTrips = 4
 	// maxOverlap bounds the sessions of one stream that exist at once.
@@ -78,6 +78,11 @@ type StreamConfig struct {
 	Random io.Reader
 	Log    *slog.Logger
 
+	// Send makes this host the sender. The peer records, and what it has
+	// recorded of a session is fetched when that has ended, over a control
+	// connection of its own, and again until it has come.
+	Send bool
+
 	Packets  uint32 // per session
 	Slots    []owamp.Slot
 	Timeout  owamp.Interval // after it a packet is lost
@@ -95,12 +100,13 @@ type StreamConfig struct {
 	Names func(sender, receiver netip.Addr) stats.Names
 	// Written is told each final file's path; calls do not overlap. May be nil.
 	Written func(path string)
-	// Seen is told of the records as they come: received, duplicate and lost.
-	// Calls of overlapping sessions may overlap. May be nil.
+	// Seen is told of the records as they come, or are fetched: received,
+	// duplicate and lost. Calls of overlapping sessions may overlap. May be nil.
 	Seen func([]owamp.Record)
 }
 
-// A Stream is a continuous measurement from a peer to this host.
+// A Stream is a continuous measurement from a peer to this host, or from this
+// host to a peer.
 type Stream struct {
 	cfg     StreamConfig
 	log     *slog.Logger
@@ -108,6 +114,7 @@ type Stream struct {
 	tally   *Tally
 	restart chan struct{}
 	writing sync.Mutex // orders Written
+	fetcher *fetcher   // nil: this host receives
 }
 
 // NewStream checks cfg and returns its stream.
@@ -139,13 +146,17 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	if cfg.Modes == 0 {
 		cfg.Modes = owamp.ModeOpen
 	}
-	return &Stream{
+	s := &Stream{
 		cfg:     cfg,
 		log:     cfg.Log,
 		pool:    ports.NewPool(cfg.Prober, cfg.Ports, cfg.Device),
 		tally:   NewTally(cfg.Clock),
 		restart: make(chan struct{}, 1),
-	}, nil
+	}
+	if cfg.Send {
+		s.fetcher = newFetcher(s)
+	}
+	return s, nil
 }
 
 // Restart ends the running sessions, keeping what they measured, and begins
@@ -168,13 +179,32 @@ func (s *Stream) Run(ctx context.Context) {
 	if s.length() < shortest {
 		s.warnShort()
 	}
+	var fetching sync.WaitGroup
+	if s.fetcher != nil {
+		fetching.Go(func() { s.fetcher.run(ctx) })
+	}
 	p := newPlanner(s)
 	for p.run(ctx) {
 	}
+	if s.fetcher != nil {
+		s.fetcher.finish()
+	}
+	fetching.Wait()
 }
 
-// shortest is how long a session should last, and at least three round trips.
+// shortest is how long a session should last, and at least shortestTrips round
+// trips.
 const shortest = time.Second
+
+// shortestTrips returns how many round trips a session should last, in which
+// the next one is set up: as far as to learn its end, which is known from the
+// start if this host makes the session ID.
+func (s *Stream) shortestTrips() time.Duration {
+	if s.cfg.Send {
+		return 4
+	}
+	return 3
+}
 
 // length returns how long a session is expected to last.
 func (s *Stream) length() time.Duration {
@@ -188,26 +218,42 @@ func (s *Stream) length() time.Duration {
 }
 
 func (s *Stream) warnShort() {
-	s.log.Warn(fmt.Sprintf("Holes in data are likely because a session lasts only about %v: it should last 1 s and 3 round trips", s.length()))
+	s.log.Warn(fmt.Sprintf("Holes in data are likely because a session lasts only about %v: it should last 1 s and %d round trips", s.length(), s.shortestTrips()))
 }
 
-// spec returns the specification of a session that begins at start and whose
-// receiver is local, and the scheduled time of its last packet.
+// spec returns the specification of a session that begins at start, and the
+// scheduled time of its last packet. Of a session that this host sends the
+// latter is not known before the peer has made the session ID; else local is
+// this host's address.
 func (s *Stream) spec(start owamp.Timestamp, local netip.Addr) (owamp.SessionSpec, owamp.Timestamp, error) {
-	sid, err := owamp.NewSID(local, s.cfg.Clock.Now(), s.cfg.Random)
-	if err != nil {
-		return owamp.SessionSpec{}, 0, err
-	}
 	spec := owamp.SessionSpec{
-		ConfSender: true,
-		Slots:      s.cfg.Slots,
-		Packets:    s.cfg.Packets,
-		SID:        sid,
-		Padding:    s.cfg.Padding,
-		Start:      start,
-		Timeout:    s.cfg.Timeout,
-		TypeP:      owamp.TypePOf(s.cfg.DSCP),
+		ConfSender:   !s.cfg.Send,
+		ConfReceiver: s.cfg.Send,
+		Slots:        s.cfg.Slots,
+		Packets:      s.cfg.Packets,
+		Padding:      s.cfg.Padding,
+		Start:        start,
+		Timeout:      s.cfg.Timeout,
+		TypeP:        owamp.TypePOf(s.cfg.DSCP),
+	}
+	if s.cfg.Send {
+		return spec, 0, nil
+	}
+	var err error
+	if spec.SID, err = owamp.NewSID(local, s.cfg.Clock.Now(), s.cfg.Random); err != nil {
+		return spec, 0, err
 	}
 	end, err := schedule.End(&spec)
 	return spec, end, err
 }
+
+// tellGap logs a time that no session covers.
+func (s *Stream) tellGap(reason GapReason, from, to owamp.Timestamp) {
+	if !from.Before(to) {
+		return
+	}
+	s.log.Warn(fmt.Sprintf("no data for %.3f s from %s: %s", to.Sub(from).Seconds(), logTime(from), reason))
+}
+
+// logTime returns t as log lines have it.
+func logTime(t owamp.Timestamp) string { return t.Time().Format("2006-01-02T15:04:05.000Z") }

@@ -126,6 +126,10 @@ func (t *Tally) Snapshot() Snapshot {
 		if _, ok := t.running[tr]; !ok {
 			continue // settled meanwhile, and counted in t.s
 		}
+		if tr.over {
+			s.Unresolved += tr.owed
+			continue
+		}
 		s.Unresolved += of.Unresolved
 		s.Overdue += of.Overdue
 		s.Late += of.Late
@@ -140,7 +144,12 @@ type Track struct {
 	tally    *Tally
 	live     func() recorder.Live
 	progress func() probe.SendProgress
+	fetched  bool   // what the receiver makes of the packets sent will be known
 	expected uint32 // NextExp of RFC 4737 section 3.3
+
+	// Guarded by tally.mu.
+	over bool   // the sending
+	owed uint64 // packets sent of which it is to be fetched what became of them
 }
 
 // Track begins to follow a session.
@@ -152,10 +161,18 @@ func (tr *Track) Receive(live func() recorder.Live) {
 	tr.join()
 }
 
-// Send follows a session in which this host sends.
+// Send follows a session in which this host sends. What becomes of its packets
+// the receiver knows.
 func (tr *Track) Send(progress func() probe.SendProgress) {
 	tr.progress = progress
 	tr.join()
+}
+
+// SendAndFetch follows a session in which this host sends, until [Track.Sent],
+// and what the receiver has recorded of it is fetched, until [Track.Fetched].
+func (tr *Track) SendAndFetch(progress func() probe.SendProgress) {
+	tr.fetched = true
+	tr.Send(progress)
 }
 
 func (tr *Track) join() {
@@ -174,13 +191,19 @@ func (tr *Track) Leave() {
 // snapshot returns what the running session knows.
 func (tr *Track) snapshot() Snapshot {
 	if tr.progress != nil {
-		return Snapshot{SendSlip: tr.progress().Slip}
+		p := tr.progress()
+		s := Snapshot{SendSlip: p.Slip}
+		if tr.fetched {
+			s.Unresolved = uint64(p.Sent) + uint64(p.Skipped)
+		}
+		return s
 	}
 	l := tr.live()
 	return Snapshot{Unresolved: uint64(l.Unresolved), Overdue: uint64(l.Overdue), Late: l.Late}
 }
 
-// Observe takes note of records as the recorder takes them.
+// Observe takes note of the records of a session, in the order in which the
+// receiver took them.
 func (tr *Track) Observe(recs []owamp.Record) {
 	t := tr.tally
 	t.mu.Lock()
@@ -199,12 +222,30 @@ func (tr *Track) Observe(recs []owamp.Record) {
 		} else {
 			tr.expected = r.Seq + 1
 		}
-		if t.s.LastPacket.IsZero() {
-			t.s.TTLMin = r.TTL
-		}
-		t.s.TTL, t.s.TTLMin, t.s.TTLMax = r.TTL, min(t.s.TTLMin, r.TTL), max(t.s.TTLMax, r.TTL)
-		t.s.LastPacket = r.Recv.Time()
+		t.mark(r)
 	}
+}
+
+// Glimpse takes note of some of the records that [Track.Observe] will get with
+// all others: of the last packet, and counts nothing.
+func (tr *Track) Glimpse(recs []owamp.Record) {
+	t := tr.tally
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range recs {
+		if r := &recs[i]; !r.Lost() && r.Flags&owamp.FlagDuplicate == 0 {
+			t.mark(r)
+		}
+	}
+}
+
+// mark notes a packet that has arrived. t.mu is held.
+func (t *Tally) mark(r *owamp.Record) {
+	if t.s.LastPacket.IsZero() {
+		t.s.TTLMin = r.TTL
+	}
+	t.s.TTL, t.s.TTLMin, t.s.TTLMax = r.TTL, min(t.s.TTLMin, r.TTL), max(t.s.TTLMax, r.TTL)
+	t.s.LastPacket = r.Recv.Time()
 }
 
 // Settle adds a session that was recorded to what is settled, and leaves.
@@ -221,15 +262,48 @@ func (tr *Track) Settle(r recorder.Report, st probe.ReceiveStats) {
 	t.s.SocketDrops += st.Drops + r.Dropped
 }
 
-// SettleSending adds a session of n packets in which this host sent. What
-// became of the packets that it did send the receiver knows.
+// SettleSending adds a session of n packets in which this host sent, and leaves.
+// What became of the packets that it did send the receiver knows.
 func (tr *Track) SettleSending(r owamp.SendReport, n uint32) {
 	t := tr.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.running, tr)
+	t.addSent(r, n)
+}
+
+// Sent says that the sending of a session of n packets is over. Those that were
+// sent are unresolved until [Track.Fetched].
+func (tr *Track) Sent(r owamp.SendReport, n uint32) {
+	t := tr.tally
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tr.over, tr.owed = true, t.addSent(r, n)
+}
+
+// addSent counts what was not sent, and returns what was. t.mu is held.
+func (t *Tally) addSent(r owamp.SendReport, n uint32) (sent uint64) {
+	next := min(n, r.NextSeq)
+	sent = uint64(next)
 	for _, skip := range r.Skips {
-		t.s.NotSent += uint64(skip.Last-skip.First) + 1
+		sent -= min(sent, uint64(skip.Last-skip.First)+1)
 	}
-	t.s.NotCovered += uint64(n - min(n, r.NextSeq))
+	t.s.NotSent += uint64(next) - sent
+	t.s.NotCovered += uint64(n - next)
+	return sent
+}
+
+// Fetched settles the packets of a session that was sent, of which the receiver
+// has received and lost so many, and leaves. Of the others nobody knows.
+func (tr *Track) Fetched(received, lost uint32) {
+	t := tr.tally
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.running, tr)
+	got := min(uint64(received), tr.owed)
+	missed := min(uint64(lost), tr.owed-got)
+	t.s.Received += got
+	t.s.Lost += missed
+	t.s.NotCovered += tr.owed - got - missed
+	tr.owed = 0
 }

@@ -33,7 +33,7 @@ func (s *session) write(settled bool) (owamp.Timestamp, error) {
 		}
 		end = last
 	}
-	text, unsummarized := s.summary(r, r.Records(), stats.Options{})
+	text, _, unsummarized := s.summary(r, r.Records(), stats.Options{})
 	s.file = nil // its name is no longer ours to remove
 	path, err := s.cfg.Directory.Commit(file, s.start, end)
 	if err != nil {
@@ -49,30 +49,36 @@ func (s *session) write(settled bool) (owamp.Timestamp, error) {
 
 // writePart writes the summary of a part of a session that still runs.
 func (s *session) writePart(r *owp.Reader, p recorder.Part) {
-	text, err := s.summary(r, r.RecordsFrom(p.Offset), stats.Options{First: p.First, Last: p.Last})
+	text, _, err := s.summary(r, r.RecordsFrom(p.Offset), stats.Options{First: p.First, Last: p.Last})
 	if err == nil {
 		err = s.writeSummary(text, p.Start, p.End)
 	}
 	if err != nil {
-		s.log.Error(fmt.Sprintf("sub-session %d of %v: %v", p.Index, s.spec.SID, err))
+		s.partFailed(p, err)
 	}
 }
 
-// summary computes the text of a summary file.
-func (s *session) summary(r *owp.Reader, recs iter.Seq2[owamp.Record, error], o stats.Options) ([]byte, error) {
+// partFailed tells of a part that has no summary.
+func (s *session) partFailed(p recorder.Part, err error) {
+	s.log.Error(fmt.Sprintf("sub-session %d of %v: %v", p.Index, s.spec.SID, err))
+}
+
+// summary computes the text of a summary file. Those of parts say that the
+// session has not finished, as the reference has it.
+func (s *session) summary(r *owp.Reader, recs iter.Seq2[owamp.Record, error], o stats.Options) ([]byte, *stats.Summary, error) {
 	h := r.Header()
 	o.BucketWidth = s.cfg.BucketWidth
 	sum, err := stats.Summarize(&stats.Session{
 		Spec:     h.Spec,
-		Finished: h.Finished == owp.Normal,
+		Finished: h.Finished == owp.Normal && o.Last == 0,
 		NextSeq:  h.NextSeq,
 		Skips:    r.Skips(),
 	}, recs, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	names := s.cfg.Names(s.spec.Sender.Addr(), s.spec.Receiver.Addr())
-	return sum.AppendMachine(nil, names, s.cfg.UnixTimes), nil
+	return sum.AppendMachine(nil, names, s.cfg.UnixTimes), sum, nil
 }
 
 // writeSummary writes text; a file that has that name already is no failure of

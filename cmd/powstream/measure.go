@@ -99,7 +99,7 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 		return nil, err
 	}
 	if o.metrics != "" {
-		err = m.serveMetrics(ctx, o.metrics, metrics.Labels{Source: dialer.Test, Direction: metrics.To, Stream: o.test})
+		err = m.serveMetrics(ctx, o, dialer.Test)
 	}
 	return m, err
 }
@@ -110,6 +110,7 @@ func (o *options) stream() sessions.StreamConfig {
 		Modes:       owamp.ModeOpen,
 		Ports:       o.ports,
 		Device:      o.conn.Device,
+		Send:        o.send,
 		Packets:     o.packets,
 		Slots:       []owamp.Slot{{Type: owamp.SlotExponential, Parameter: owamp.IntervalSeconds(o.interval)}},
 		Timeout:     owamp.IntervalSeconds(o.timeout),
@@ -173,17 +174,23 @@ func (o *options) written(stdout io.Writer, end context.CancelCauseFunc) func(pa
 	}
 }
 
-// serveMetrics serves the stream's metrics at addr; l lacks this host's name.
-func (m *measurement) serveMetrics(ctx context.Context, addr string, l metrics.Labels) error {
+// serveMetrics serves the metrics of the stream between this host and the host
+// peer.
+func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string) error {
 	reg, c, err := metrics.NewRegistry(cli.Version)
 	if err != nil {
 		return err
 	}
-	if l.Destination, err = os.Hostname(); err != nil {
-		l.Destination = "localhost"
+	own, err := os.Hostname()
+	if err != nil {
+		own = "localhost"
+	}
+	l := metrics.Labels{Source: peer, Destination: own, Direction: metrics.To, Stream: o.test}
+	if o.send {
+		l.Source, l.Destination, l.Direction = own, peer, metrics.From
 	}
 	m.metrics = c.Stream(l, m.stream.Snapshot)
-	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
+	url, err := cli.ServeMetrics(ctx, o.metrics, metrics.Handler(reg))
 	if err != nil {
 		return err
 	}

@@ -32,12 +32,14 @@ var program = cli.Program{Name: "powstream", Usage: `usage: powstream [arguments
    -c count       packets per session (default 300)
    -D DSCP        differentiated services code point: a number up to 0x3f, or
                   none, default, df, ef, cs0 to cs7, af11 to af43
-   -E endDelay    wait before the end of a session, after its last time-out (s)
+   -E endDelay    wait before the end of a session, after its last time-out
+                  (s, default 0, with -t 1)
    -i wait        mean time between packets, exponentially distributed (s, default 0.1)
    -L timeout     after this time a packet is lost (s, default 10)
    -P low-high    UDP ports for the test packets (default 8760-9960, 0: any)
    -s padding     octets added to each test packet (default 0)
-   -t             send to the peer instead of receiving from it
+   -t             send to the peer instead of receiving from it, and fetch what
+                  it has received
    -z delayStart  wait before the first session (s)
 
   Output:
@@ -56,8 +58,9 @@ var program = cli.Program{Name: "powstream", Usage: `usage: powstream [arguments
    -h             print this message
    --version      print the version
 
-powstream measures one-way latency from testaddr to this host, session after
-session without holes, and writes START_END.owp and START_END.sum for each.
+powstream measures one-way latency from testaddr to this host, or with -t from
+this host to testaddr, session after session without holes, and writes
+START_END.owp and START_END.sum for each.
 `}
 
 // options are a command line.
@@ -103,6 +106,9 @@ const (
 	maxSession = 30 * 365 * 24 * time.Hour
 	// maxSeconds bounds each option that is a time.
 	maxSeconds = float64(maxSession / time.Second)
+	// sendEndDelay is how long a sender waits for a receiver whose clock is
+	// behind to know by itself that all time-outs are over (-E).
+	sendEndDelay = time.Second
 	// minRetry is the longest wait for a peer where none was asked for (-I 0).
 	minRetry = 500 * time.Millisecond
 )
@@ -221,8 +227,9 @@ func (o *options) validate() error {
 		return fmt.Errorf("Number of summary packets (-N %d) must be a divisor of the number of session packets (-c %d).", o.part, o.packets)
 	case length > maxSeconds:
 		return fmt.Errorf("-c %d packets each -i %g s: want sessions of at most 30 years", o.packets, o.interval)
-	case o.send:
-		return errors.New("-t: sending to the peer is not to be had; without -t the peer sends to this host")
+	}
+	if o.send && o.endDelay == 0 {
+		o.endDelay = sendEndDelay
 	}
 	// As the reference has it, nobody waits longer for a peer than a session.
 	if session := time.Duration(length) * time.Second; session > 0 {

@@ -37,14 +37,6 @@ type Source interface {
 	Close()
 }
 
-// A Part is a run of a session's packets that is summarized by itself.
-type Part struct {
-	Index       int
-	First, Last uint32          // sequence numbers [First, Last)
-	Start, End  owamp.Timestamp // the scheduled time of packet First-1 (or the session's start) and of packet Last-1
-	Offset      int64           // no record of the part lies before this index in the file
-}
-
 // Config says what to record and who wants to know.
 type Config struct {
 	Spec *owamp.SessionSpec
@@ -81,11 +73,11 @@ type Recorder struct {
 	isDone   bool
 	settled  bool
 
-	cutting  bool               // part is a part still to be handed over
-	part     Part               // the part that is being recorded
-	schedule schedule.Generator // stands at the end of part
-	greatest uint32             // the greatest sequence number in the file
-	ahead    int64              // no record of a later part lies before this index, -1: there is none
+	parts    *Parts
+	cutting  bool   // part is a part still to be handed over
+	part     Part   // the part that is being recorded
+	greatest uint32 // the greatest sequence number in the file
+	ahead    int64  // no record of a later part lies before this index, -1: there is none
 }
 
 // New returns a recorder for cfg. It writes the file's header.
@@ -111,8 +103,7 @@ func New(cfg Config) (*Recorder, error) {
 		win:      win,
 		next:     cfg.Spec.Start.Add(cfg.Spec.Timeout),
 		file:     file,
-		schedule: *gen,
-		part:     Part{Index: -1, End: cfg.Spec.Start},
+		parts:    newParts(gen, cfg.Spec, cfg.Each),
 		ahead:    -1,
 		lastSent: cfg.Spec.Start,
 	}
@@ -278,15 +269,9 @@ func (r *Recorder) endPart() {
 
 // nextPart advances to the next part of the schedule, if parts are wanted.
 func (r *Recorder) nextPart() {
-	first := r.part.Last
-	r.cutting = r.cfg.Each != 0 && first < r.cfg.Spec.Packets
-	if !r.cutting {
+	var p Part
+	if p, r.cutting = r.parts.Next(); !r.cutting {
 		return
-	}
-	p := Part{Index: r.part.Index + 1, First: first, Start: r.part.End, End: r.part.End}
-	p.Last = first + min(r.cfg.Each, r.cfg.Spec.Packets-first)
-	for range p.Last - p.First {
-		p.End = p.End.Add(r.schedule.Next())
 	}
 	p.Offset = r.ahead
 	if p.Offset < 0 {

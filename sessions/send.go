@@ -1,0 +1,156 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"owl/owamp"
+	"owl/owamp/schedule"
+	"owl/probe"
+	"owl/sessions/ports"
+	"owl/sessions/recorder"
+)
+
+// A sent is what is known of a session in which this host sends, beside the
+// session itself.
+type sent struct {
+	ended chan struct{} // closed when the sending is over, in whatever way
+
+	// How it ended; not read before.
+	report  owamp.SendReport
+	until   owamp.Timestamp // the scheduled time of the last packet that was sent
+	at      time.Time       // when
+	stopped bool            // the peer was told, and has said so
+	reason  GapReason       // why the peer has recorded less than was sent, if so
+
+	// The fetcher's notes.
+	parts          *recorder.Parts
+	part           recorder.Part // the next one without a summary
+	more           bool          // there is such a part
+	observed       bool          // the records were looked at, and are counted:
+	received, lost uint32
+	last           uint32 // the greatest sequence number of any
+}
+
+// isOver reports whether the sending has ended.
+func (s *sent) isOver() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// send sends the session until it ends, whichever way. It returns the time up to
+// which what was sent covers the schedule.
+func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
+	complete := make(chan struct{})
+	sending, err := s.beginSending(func() { close(complete) })
+	if err != nil {
+		return s.start, &failure{GapLocalOverload, err}
+	}
+	s.track.SendAndFetch(sending.Progress)
+	client := s.client
+	peer := make(chan error, 1)
+	go func() {
+		_, err := client.Await(context.WithoutCancel(ctx))
+		peer <- err
+	}()
+
+	var lost error
+	heard := false // of the peer
+	select {
+	case <-complete:
+		// A receiver drops what was sent less than a time-out before it is told
+		// to stop, and it may know by itself when that is over.
+		heard, lost = s.outlast(ctx, s.cfg.Timeout.Duration()+s.cfg.EndDelay, peer)
+	case lost = <-peer:
+		heard = true
+	case <-ctx.Done():
+	}
+	report := sending.Stop()
+	if lost == nil {
+		_, lost = s.stop(ctx, []owamp.SendReport{report})
+	}
+	s.hangUp() // ends the Await
+	if !heard {
+		<-peer
+	}
+
+	going := ctx.Err() == nil
+	s.sent.report, s.sent.at, s.sent.stopped = report, time.Now(), lost == nil
+	s.sent.until, err = s.sentUntil(report.NextSeq)
+	s.track.Sent(report, s.spec.Packets)
+	switch {
+	case errors.Is(context.Cause(ctx), errClockSet):
+		s.sent.reason = GapClockInvalid
+	case going:
+		s.sent.reason = GapControlLost
+	default:
+		s.sent.reason = GapRestarted
+	}
+	switch {
+	case err != nil:
+		return s.start, &failure{GapLocalOverload, err}
+	case going && lost != nil:
+		return s.sent.until, &failure{GapControlLost, fmt.Errorf("session %v: %w", s.spec.SID, lost)}
+	case going && s.sent.until != s.end:
+		return s.sent.until, &failure{GapControlLost, fmt.Errorf("session %v: the peer stopped it early", s.spec.SID)}
+	}
+	return s.sent.until, nil
+}
+
+// beginSending begins to send; done is called when all is sent.
+func (s *session) beginSending(done func()) (ports.Sending, error) {
+	gen, err := schedule.New(s.spec.SID, s.spec.Slots)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := owamp.NewSealer(s.client.Mode())
+	if err != nil {
+		return nil, err
+	}
+	return s.lease.Port.Send(probe.SendSpec{
+		Remote:    s.spec.Receiver,
+		Start:     s.spec.Start,
+		Schedule:  gen,
+		Packets:   s.spec.Packets,
+		Timeout:   s.spec.Timeout,
+		Sealer:    sealer,
+		SID:       s.spec.SID,
+		Padding:   s.spec.Padding,
+		PadSource: s.cfg.Random,
+		DSCP:      s.cfg.DSCP,
+		Done:      done,
+	})
+}
+
+// outlast waits for d, until ctx is done, or until the peer says or breaks
+// something.
+func (s *session) outlast(ctx context.Context, d time.Duration, peer <-chan error) (heard bool, err error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case err = <-peer:
+		heard = true
+	}
+	return heard, err
+}
+
+// sentUntil returns the scheduled time of packet next-1, the start if next is 0.
+func (s *session) sentUntil(next uint32) (owamp.Timestamp, error) {
+	switch {
+	case next >= s.spec.Packets:
+		return s.end, nil
+	case next == 0:
+		return s.start, nil
+	}
+	until := s.spec
+	until.Packets = next
+	return schedule.End(&until)
+}
