@@ -31,6 +31,16 @@ func NewRates(peers int) *Rates {
 	return &Rates{most: max(peers/2, 1), recent: make(map[netip.Addr]time.Time)}
 }
 
+// HostOf returns the address that stands for all those that the host of addr
+// has: its own in IPv4, the first of its /64 in IPv6.
+func HostOf(addr netip.Addr) netip.Addr {
+	addr = plain(addr)
+	if net, err := addr.Prefix(64); err == nil && addr.Is6() {
+		return net.Addr()
+	}
+	return addr
+}
+
 // Allow reports whether peer may do it once more at now, if it may do it so many
 // times per second, and counts it if so; 0 is as often as it likes. now does not
 // go back; the rate may be another each time.
@@ -38,12 +48,7 @@ func (r *Rates) Allow(peer netip.Addr, perSecond uint64, now time.Time) bool {
 	if perSecond == 0 {
 		return true
 	}
-	peer = plain(peer)
-	if peer.Is6() {
-		if net, err := peer.Prefix(64); err == nil {
-			peer = net.Addr()
-		}
-	}
+	peer = HostOf(peer)
 	cost := time.Second / time.Duration(min(perSecond, uint64(time.Second)))
 	r.mu.Lock()
 	defer r.mu.Unlock()

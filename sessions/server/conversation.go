@@ -62,6 +62,7 @@ func (r *round) finished() {
 type session struct {
 	spec  owamp.SessionSpec
 	held  *policy.Reservation
+	need  need // taken from the server's room
 	lease *ports.Lease
 	peer  *peer
 	track *sessions.Track
@@ -104,7 +105,7 @@ func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
 		err = c.prepareReceiving(s)
 	}
 	if err != nil {
-		s.release()
+		c.release(s)
 		return nil, err
 	}
 	return s, nil
@@ -120,6 +121,14 @@ func (c *conversation) prepareReceiving(s *session) error {
 		return err
 	}
 	s.spec.Receiver = s.lease.Port.Addr()
+	n, err := needOf(&s.spec)
+	if err != nil {
+		return err
+	}
+	if err := c.room.take(policy.HostOf(c.peer.Addr), n); err != nil {
+		return err
+	}
+	s.need = n
 	if s.file, err = c.cfg.Store.Create(s.spec.SID, s.held, c.peer); err != nil {
 		return err
 	}
@@ -298,7 +307,7 @@ func (c *conversation) end(settle func(*session) (recorder.Report, error)) {
 			}
 			s.file = nil
 		}
-		s.release()
+		c.release(s)
 	}
 }
 
@@ -331,7 +340,7 @@ func (s *session) follow(p *peer) {
 }
 
 // release gives back what s holds.
-func (s *session) release() {
+func (c *conversation) release(s *session) {
 	if s.peer != nil {
 		s.track.Leave()
 		s.peer.put()
@@ -345,6 +354,7 @@ func (s *session) release() {
 	if s.file != nil {
 		_ = s.file.Discard() // at worst an empty file stays
 	}
+	c.room.give(policy.HostOf(c.peer.Addr), s.need)
 	if s.held != nil {
 		s.held.Release()
 	}

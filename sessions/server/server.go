@@ -61,7 +61,8 @@ type Settings struct {
 	EndDelay time.Duration
 	// IdleTimeout bounds the wait for a message while no test runs; 0: 30 min.
 	IdleTimeout time.Duration
-	// MaxConnections bounds the control connections; 0: 4096.
+	// MaxConnections bounds the control connections; 0: 4096, or as many as half
+	// of the files that this process may have open.
 	MaxConnections int
 	// DiskFudge is by how much the files of sessions may exceed the limits of
 	// disk once they are written, since duplicates make them greater than what
@@ -75,7 +76,7 @@ type Settings struct {
 // complete returns s with what its zero values mean.
 func complete(s Settings) Settings {
 	if s.MaxConnections == 0 {
-		s.MaxConnections = 4096
+		s.MaxConnections = min(4096, openFiles()/2)
 	}
 	if s.IdleTimeout == 0 {
 		s.IdleTimeout = 30 * time.Minute
@@ -109,10 +110,11 @@ type Server struct {
 
 	connections, requests *policy.Rates
 	away                  hush
+	door                  door
+	room                  *room
 
 	mu       sync.Mutex
 	settings Settings
-	conns    int
 }
 
 // New returns a server for cfg.
@@ -134,6 +136,8 @@ func New(cfg Config) *Server {
 		ledger:      policy.NewLedger(cfg.Limits),
 		connections: policy.NewRates(maxRates),
 		requests:    policy.NewRates(maxRates),
+		door:        door{peers: make(map[netip.Addr]int)},
+		room:        newRoom(need{files: openFiles() / 8 * 3, entries: maxEntries}),
 		settings:    complete(cfg.Settings),
 	}
 	cfg.Store.adopt(s.ledger)
@@ -194,44 +198,18 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 			continue
 		}
-		if err := s.enter(remoteAddr(conn)); err != nil {
+		peer := remoteAddr(conn)
+		if err := s.letIn(peer); err != nil {
 			s.away.say(s.log, fmt.Sprintf("connection from %v refused: %v", conn.RemoteAddr(), err))
 			conn.Close()
 			continue
 		}
 		conversations.Go(func() {
-			defer s.leave()
+			defer s.door.leave(peer)
 			defer conn.Close()
-			s.converse(ctx, conn)
+			s.converse(ctx, conn, peer)
 		})
 	}
-}
-
-// remoteAddr returns the address of the peer; the zero Addr if it has none.
-func remoteAddr(conn net.Conn) netip.Addr {
-	remote, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
-	return remote.Addr()
-}
-
-// enter counts one more connection with peer, or says why there shall be none.
-func (s *Server) enter(peer netip.Addr) error {
-	class := s.ledger.Limits().Class(peer, "")
-	if rate := class.ConnectionRate(); !s.connections.Allow(peer, rate, time.Now()) {
-		return fmt.Errorf("class %s: connection_rate = %d is used up", class.Name(), rate)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conns >= s.settings.MaxConnections {
-		return fmt.Errorf("%d are open", s.conns)
-	}
-	s.conns++
-	return nil
-}
-
-func (s *Server) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns--
 }
 
 // clean looks after the store until ctx is done.
@@ -249,13 +227,13 @@ func (s *Server) clean(ctx context.Context) {
 }
 
 // converse holds one conversation.
-func (s *Server) converse(ctx context.Context, conn net.Conn) {
+func (s *Server) converse(ctx context.Context, conn net.Conn, addr netip.Addr) {
 	log := s.log.With("peer", conn.RemoteAddr().String())
 	log.Debug(fmt.Sprintf("Connection to %v", conn.LocalAddr()))
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3})
 	}
-	peer := policy.Peer{Addr: remoteAddr(conn).Unmap()}
+	peer := policy.Peer{Addr: addr}
 	c := &conversation{Server: s, log: log, peer: peer, account: s.ledger.Account(peer)}
 	modes := s.cfg.Modes
 	if class := c.account.Class(); !class.AllowOpen() {
@@ -276,28 +254,4 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 	if err != nil && ctx.Err() == nil {
 		log.Warn(fmt.Sprintf("Connection ended: %v", err))
 	}
-}
-
-// A hush bounds how often something is logged that anyone can bring about at
-// will: to once a second.
-type hush struct {
-	mu     sync.Mutex
-	last   time.Time
-	untold int
-}
-
-// say logs line, or counts it for the next one.
-func (h *hush) say(log *slog.Logger, line string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	if now.Sub(h.last) < time.Second {
-		h.untold++
-		return
-	}
-	if h.untold > 0 {
-		line += fmt.Sprintf(" (so were %d others)", h.untold)
-	}
-	h.last, h.untold = now, 0
-	log.Warn(line)
 }
