@@ -88,6 +88,7 @@ type Pool struct {
 	mu     sync.Mutex
 	ports  probe.PortRange
 	open   map[netip.Addr][]*shared
+	few    map[netip.Addr]bool // peers with few ports: there was a collision
 	closed bool
 }
 
@@ -100,6 +101,7 @@ type shared struct {
 	local   netip.Addr
 	port    Port
 	leases  int
+	pending map[netip.Addr]int           // leases of them whose peer's port is not known yet
 	keep    time.Time                    // without a lease the port is closed then
 	busy    map[netip.AddrPort]time.Time // zero: leased; else reserved until then
 	sweepAt int                          // at so many of busy it is looked which are over
@@ -108,7 +110,7 @@ type shared struct {
 // NewPool returns a pool that opens ports in the given range, bound to device
 // if that is not empty.
 func NewPool(p Prober, ports probe.PortRange, device string) *Pool {
-	return &Pool{prober: p, ports: ports, device: device, open: make(map[netip.Addr][]*shared)}
+	return &Pool{prober: p, ports: ports, device: device, open: make(map[netip.Addr][]*shared), few: make(map[netip.Addr]bool)}
 }
 
 // SetRange makes the ports of r those that are leased from now on. Leases that
@@ -130,22 +132,50 @@ type Lease struct {
 // Lease returns a port of the address local for a session with remote. Where
 // the peer's port is 0, because it is not known yet, the caller says it with
 // [Lease.Fix]; not are ports that would not do, which are leased meanwhile.
+//
+// A peer whose port is not known may have few. After the first collision its
+// sessions are spread here: each has a port of its own as long as there are any,
+// then the one with the fewest.
 func (p *Pool) Lease(local netip.Addr, remote netip.AddrPort, not ...Port) (*Lease, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, fmt.Errorf("test ports of %v: %w", local, ErrNoPort)
 	}
+	if len(not) > 0 && remote.Port() == 0 {
+		p.few[remote.Addr()] = true
+	}
+	spread := remote.Port() == 0 && p.few[remote.Addr()]
+	var emptiest *shared
+	least := 0
 	for _, s := range p.open[local] {
-		if p.ports.Contains(s.port.Addr().Port()) && s.free(remote) && !slices.Contains(not, s.port) {
+		if !p.ports.Contains(s.port.Addr().Port()) || !s.free(remote) || slices.Contains(not, s.port) {
+			continue
+		}
+		if !spread {
 			return p.lease(s, remote), nil
 		}
+		if n := s.with(remote.Addr()); emptiest == nil || n < least {
+			emptiest, least = s, n
+		}
+	}
+	if emptiest != nil && least == 0 {
+		return p.lease(emptiest, remote), nil
 	}
 	port, err := p.prober.Listen(probe.PortConfig{Addr: local, Ports: p.ports, Device: p.device})
-	if err != nil {
+	switch {
+	case err != nil && emptiest != nil:
+		return p.lease(emptiest, remote), nil
+	case err != nil:
 		return nil, err
 	}
-	s := &shared{local: local, port: port, busy: make(map[netip.AddrPort]time.Time), sweepAt: minSweep}
+	s := &shared{
+		local:   local,
+		port:    port,
+		pending: make(map[netip.Addr]int),
+		busy:    make(map[netip.AddrPort]time.Time),
+		sweepAt: minSweep,
+	}
 	p.open[local] = append(p.open[local], s)
 	return p.lease(s, remote), nil
 }
@@ -158,6 +188,25 @@ const minSweep = 64
 func (s *shared) free(remote netip.AddrPort) bool {
 	until, taken := s.busy[remote]
 	return !taken || over(until)
+}
+
+// with returns how many sessions have a port of peer, or had one just now.
+func (s *shared) with(peer netip.Addr) int {
+	n := s.pending[peer]
+	for remote, until := range s.busy {
+		if remote.Addr() == peer && !over(until) {
+			n++
+		}
+	}
+	return n
+}
+
+// expect counts a lease whose peer's port is not known, or, with -1, is known
+// now.
+func (s *shared) expect(peer netip.Addr, n int) {
+	if s.pending[peer] += n; s.pending[peer] == 0 {
+		delete(s.pending, peer)
+	}
 }
 
 // over reports whether a reservation has ended.
@@ -179,6 +228,9 @@ func (s *shared) reserve(remote netip.AddrPort, until time.Time) {
 func (p *Pool) lease(s *shared, remote netip.AddrPort) *Lease {
 	s.leases++
 	s.reserve(remote, time.Time{})
+	if remote.Port() == 0 {
+		s.expect(remote.Addr(), 1)
+	}
 	return &Lease{Port: s.port, pool: p, shared: s, remote: remote}
 }
 
@@ -190,6 +242,9 @@ func (l *Lease) Fix(remotePort uint16) bool {
 	remote := netip.AddrPortFrom(l.remote.Addr(), remotePort)
 	if !l.shared.free(remote) {
 		return false
+	}
+	if l.remote.Port() == 0 {
+		l.shared.expect(l.remote.Addr(), -1)
 	}
 	l.shared.reserve(remote, time.Time{})
 	l.remote = remote
@@ -207,6 +262,9 @@ func (l *Lease) Release(linger time.Duration) {
 	until := time.Now().Add(linger)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if l.remote.Port() == 0 {
+		s.expect(l.remote.Addr(), -1)
+	}
 	s.reserve(l.remote, until)
 	if until.After(s.keep) {
 		s.keep = until

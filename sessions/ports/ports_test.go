@@ -62,6 +62,81 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// A peer with a single port makes each session with it take a port of its own,
+// at the price of one collision each at most, and none once there are enough.
+func TestSinglePeerPort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const overlap, first, rest = 14, 2 * 14, 100
+		p, n := newPool(9100, 9130)
+		defer p.Close()
+		collisions := 0
+		setUp := func() *ports.Lease {
+			var unfit []ports.Port
+			for {
+				l := lease(t, p, 0, unfit...)
+				if l.Fix(1000) {
+					return l
+				}
+				collisions++
+				if unfit = append(unfit, l.Port); len(unfit) > 1 {
+					t.Fatalf("%d ports do not do, of %d", len(unfit), n.Ports())
+				}
+				defer l.Release(0)
+			}
+		}
+		var running []*ports.Lease
+		for i := range first + rest {
+			if i == first {
+				collisions = 0
+			}
+			if len(running) == overlap {
+				running[0].Release(time.Second)
+				running = running[1:]
+			}
+			running = append(running, setUp())
+			time.Sleep(time.Second)
+		}
+		if collisions > 0 {
+			t.Errorf("%d collisions of %d sessions", collisions, rest)
+		}
+		if n.Ports() > overlap+1 {
+			t.Errorf("%d ports are open for %d sessions", n.Ports(), overlap)
+		}
+	})
+}
+
+// When the range is used up, what there is is shared evenly.
+func TestSpread(t *testing.T) {
+	p, _ := newPool(9100, 9102)
+	defer p.Close()
+	first := lease(t, p, 0)
+	first.Fix(1000)
+	lease(t, p, 0, first.Port).Fix(1000) // a collision
+	sessions := map[uint16]int{}
+	for i := range 2 + 3*4 {
+		l := lease(t, p, 0)
+		l.Fix(uint16(1001 + i))
+		sessions[l.Port.Addr().Port()]++
+	}
+	// With the two from before, five each and one more.
+	for port := uint16(9100); port <= 9102; port++ {
+		if n := sessions[port]; n < 4 || n > 5 {
+			t.Errorf("sessions by port: %v", sessions)
+		}
+	}
+	if l, err := p.Lease(here, unknown, portsOf(t, p)...); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("ports that do not do: %v, %v", l, err)
+	}
+}
+
+// portsOf leases each port of p.
+func portsOf(t *testing.T, p *ports.Pool) (all []ports.Port) {
+	for range 3 {
+		all = append(all, lease(t, p, 0, all...).Port)
+	}
+	return all
+}
+
 // A peer's port that becomes known later may turn out to be taken.
 func TestFix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
