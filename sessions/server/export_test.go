@@ -11,3 +11,14 @@ func (s *Server) Used(class string) policy.Request {
 	}
 	return s.ledger.Used(c)
 }
+
+// Narrow leaves room for that many sessions that are recorded, and packets that
+// these wait for.
+func (s *Server) Narrow(files, entries int) { s.room = newRoom(need{files, entries}) }
+
+// Room returns how much room is left.
+func (s *Server) Room() (files, entries int) {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	return s.room.left.files, s.room.left.entries
+}

@@ -34,6 +34,7 @@ type world struct {
 	*server.Server
 	t      *testing.T
 	net    *memwire.Network
+	on     net.Listener // what the server accepts from
 	data   string
 	cancel context.CancelFunc
 	ended  chan error
@@ -96,14 +97,14 @@ func serveIn(t *testing.T, data string, change func(*world, *server.Config)) *wo
 		Store:    store,
 		Settings: server.Settings{EndDelay: time.Second},
 	}
-	var ln net.Listener = w
+	w.on = w.Listener
 	if change != nil {
 		change(w, &cfg)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
 	w.Server = server.New(cfg)
-	go func() { w.ended <- w.Serve(ctx, ln) }()
+	go func() { w.ended <- w.Serve(ctx, w.on) }()
 	return w
 }
 
