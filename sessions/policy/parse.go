@@ -230,10 +230,15 @@ func checkName(name string) error {
 		return fmt.Errorf("a name of %d octets: want at most %d", len(name), maxName)
 	case name[0] == '.' || strings.ContainsAny(name, "/,="):
 		return errors.New("want a name without / , = and not with a dot in front")
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }):
+	case !printable(name):
 		return errors.New("want a name of printable characters in UTF-8")
 	}
 	return nil
+}
+
+// printable reports whether name can be printed as it is, as one word.
+func printable(name string) bool {
+	return utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) })
 }
 
 // setParent makes the class of that name the parent of c.
