@@ -237,7 +237,8 @@ func TestPortCollision(t *testing.T) {
 		time.Sleep(time.Minute)
 		s := w.stream.Snapshot()
 		w.finish(h)
-		wantChain(t, w.spans(".owp"))
+		spans := w.spans(".owp")
+		wantChain(t, spans)
 		if len(s.Gaps) != 0 || s.Lost == 0 || s.Received != 0 {
 			t.Errorf("gaps %v, lost %d, received %d", s.Gaps, s.Lost, s.Received)
 		}
@@ -245,8 +246,12 @@ func TestPortCollision(t *testing.T) {
 		for _, spec := range p.specs {
 			from[spec.Receiver.Port()]++
 		}
-		if len(from) < 2 || len(from) > 4 {
-			t.Errorf("requests from ports %v, want 2 to 4 of them", from)
+		if len(from) < 2 {
+			t.Errorf("requests from ports %v, want several", from)
+		}
+		// Once it is known for that, each session has a port of its own at once.
+		if n := len(p.specs) - len(spans); n > 3 {
+			t.Errorf("%d requests for %d sessions", len(p.specs), len(spans))
 		}
 	})
 }

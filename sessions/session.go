@@ -114,9 +114,6 @@ func (s *session) close() {
 	if s.lease != nil {
 		s.lease.Release(s.cfg.Timeout.Duration())
 	}
-	for _, l := range s.unfit {
-		l.Release(0)
-	}
 	if s.file != nil {
 		s.discard()
 	}
@@ -138,6 +135,12 @@ func (s *session) open(ctx context.Context, events chan<- event) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	defer func() {
+		for _, l := range s.unfit {
+			l.Release(0)
+		}
+		s.unfit = nil
+	}()
 	for {
 		again, err := s.try(ctx)
 		if err != nil {
