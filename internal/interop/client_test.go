@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"owl/internal/testprog"
 )
 
 var (
@@ -26,7 +29,7 @@ func TestInteropOwpingBothWays(t *testing.T) {
 	c, own := reference(t), owl(t)
 	v := c.serve(t, 0)
 	type ping struct {
-		*process
+		*testprog.Process
 		ipv6            bool
 		padding, output string
 		to, from        string
@@ -38,15 +41,15 @@ func TestInteropOwpingBothWays(t *testing.T) {
 				dir := t.TempDir()
 				p := &ping{ipv6: ipv6, padding: padding, output: output, to: filepath.Join(dir, "to.owp"), from: filepath.Join(dir, "from.owp")}
 				args := append(strings.Fields("-c 200 -i 0.005 -L 0.5 -P 0 -D CS1 -s "+padding+" "+output), "-T", p.to, "-F", p.from, v.at(ipv6))
-				p.process = run(t, here, own.command("owping", args...))
+				p.Process = testprog.Start(t, own.command("owping", args...))
 				running = append(running, p)
 			}
 		}
 	}
 	for _, p := range running {
 		t.Run(fmt.Sprintf("IPv6 %v padding %s %s", p.ipv6, p.padding, p.output), func(t *testing.T) {
-			if code := p.waitEnd(t); code != 0 {
-				t.Fatalf("exit code %d: %s", code, p.stderr)
+			if code := p.ExitCode(t); code != 0 {
+				t.Fatalf("exit code %d: %s", code, p.Stderr)
 			}
 			var want string
 			for _, path := range []string{p.to, p.from} {
@@ -66,7 +69,7 @@ func TestInteropOwpingBothWays(t *testing.T) {
 					}
 				}
 			}
-			got := approximately.ReplaceAllString(nameless([]byte(p.stdout.String())), "")
+			got := approximately.ReplaceAllString(nameless([]byte(p.Stdout.String())), "")
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("(-reference's owstats +owping)\n%s", d)
 			}
@@ -87,15 +90,15 @@ func compareOwfetch(t *testing.T, c, own suite, server, path string) {
 	var printed []string
 	for _, s := range []suite{c, own} {
 		again := filepath.Join(t.TempDir(), "again.owp")
-		p := run(t, here, s.command("owfetch", "-M", server, sid, again))
-		if code := p.waitEnd(t); code != 0 {
-			t.Errorf("%s: exit code %d: %s", s.name, code, p.stderr)
+		p := testprog.Start(t, s.command("owfetch", "-M", server, sid, again))
+		if code := p.ExitCode(t); code != 0 {
+			t.Errorf("%s: exit code %d: %s", s.name, code, p.Stderr)
 			continue
 		}
 		if got, err := os.ReadFile(again); err != nil || !bytes.Equal(want, got) {
 			t.Errorf("%s's owfetch: %v, %d octets that differ from owping's %d", s.name, err, len(got), len(want))
 		}
-		printed = append(printed, nameless([]byte(p.stdout.String())))
+		printed = append(printed, nameless([]byte(p.Stdout.String())))
 	}
 	if len(printed) == 2 && printed[0] != printed[1] {
 		t.Errorf("owfetch -M (-reference +owl)\n%s", cmp.Diff(printed[0], printed[1]))
@@ -108,9 +111,9 @@ func TestInteropDenied(t *testing.T) {
 	v := c.serve(t, 0)
 	path := filepath.Join(t.TempDir(), "f.owp")
 	sid := strings.Repeat("0", 32)
-	p := run(t, here, own.command("owfetch", v.at(false), sid, path))
-	if code := p.waitEnd(t); code != 1 || !strings.Contains(p.stderr.String(), "Unable to fetch sid("+sid+"): Server denied request for session data") {
-		t.Errorf("exit code %d, %s", code, p.stderr)
+	p := testprog.Start(t, own.command("owfetch", v.at(false), sid, path))
+	if code := p.ExitCode(t); code != 1 || !strings.Contains(p.Stderr.String(), "Unable to fetch sid("+sid+"): Server denied request for session data") {
+		t.Errorf("exit code %d, %s", code, p.Stderr)
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Errorf("%s: a file was left behind", path)
@@ -124,15 +127,15 @@ func TestInteropInterrupted(t *testing.T) {
 	v := c.serve(t, 0)
 	dir := t.TempDir()
 	to, from := filepath.Join(dir, "to.owp"), filepath.Join(dir, "from.owp")
-	p := run(t, here, own.command("owping", "-c", "100000", "-i", "0.01", "-L", "0.5", "-P", "0", "-T", to, "-F", from, v.at(false)))
-	p.await(t, p.stdout, "start", func(text string) bool { return approximately.MatchString(text) })
+	p := testprog.Start(t, own.command("owping", "-c", "100000", "-i", "0.01", "-L", "0.5", "-P", "0", "-T", to, "-F", from, v.at(false)))
+	p.Await(t, p.Stdout, "start", func(text string) bool { return approximately.MatchString(text) })
 	awaitRecords(t, dir)
-	_ = p.cmd.Process.Signal(os.Interrupt)
-	if code := p.waitEnd(t); code != 0 {
-		t.Errorf("exit code %d: %s", code, p.stderr)
+	p.Signal(syscall.SIGINT)
+	if code := p.ExitCode(t); code != 0 {
+		t.Errorf("exit code %d: %s", code, p.Stderr)
 	}
-	if n := len(received.FindAllString(p.stdout.String(), -1)); n != 2 {
-		t.Errorf("%d reports, want 2\n%s", n, p.stdout)
+	if n := len(received.FindAllString(p.Stdout.String(), -1)); n != 2 {
+		t.Errorf("%d reports, want 2\n%s", n, p.Stdout)
 	}
 	for _, path := range []string{to, from} {
 		m := read(t, path)
@@ -149,11 +152,11 @@ func TestInteropOwup(t *testing.T) {
 		v := s.serve(t, 0)
 		var said []string
 		for _, client := range []suite{c, own} {
-			p := run(t, here, client.command("owup", v.at(false)))
-			if code := p.waitEnd(t); code != 0 {
-				t.Errorf("%s's owup: exit code %d: %s", client.name, code, p.stderr)
+			p := testprog.Start(t, client.command("owup", v.at(false)))
+			if code := p.ExitCode(t); code != 0 {
+				t.Errorf("%s's owup: exit code %d: %s", client.name, code, p.Stderr)
 			}
-			lines := p.stderr.lines()
+			lines := p.Stderr.Lines()
 			said = append(said, lines[len(lines)-1])
 		}
 		if said[0] != said[1] || !regexp.MustCompile(`^Server Up Since: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}UTC$`).MatchString(said[1]) {

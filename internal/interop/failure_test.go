@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"owl/internal/testprog"
 	"owl/owamp/owp"
 )
 
@@ -26,13 +27,13 @@ func TestInteropServerEnds(t *testing.T) {
 			s := &stream{client: own, server: c, packets: 200, part: 50, dir: t.TempDir()}
 			s.start(t, v)
 			// The second session is a second old when the first is written.
-			s.awaitFiles(t, 1, ".owp")
-			v.signal(sig)
-			v.waitEnd(t)
-			s.awaitFiles(t, 2, ".owp")
+			awaitFiles(t, s.Process, 1, ".owp")
+			v.SignalGroup(sig)
+			v.ExitCode(t)
+			awaitFiles(t, s.Process, 2, ".owp")
 			c.serve(t, v.port)
-			s.awaitFiles(t, 4, ".owp")
-			if code := s.terminate(t); code != 0 {
+			awaitFiles(t, s.Process, 4, ".owp")
+			if code := s.Terminate(t); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 
@@ -51,9 +52,9 @@ func TestInteropServerEnds(t *testing.T) {
 			resumed.checkWhole(t)
 			all[3].checkWhole(t)
 			checkChain(t, all[2:])
-			checkPrinted(t, s.dir, s.stdout.lines())
+			checkPrinted(t, s.dir, s.Stdout.Lines())
 
-			told := gapLine.FindAllStringSubmatch(s.stderr.String(), -1)
+			told := gapLine.FindAllStringSubmatch(s.Stderr.String(), -1)
 			if len(told) != 1 {
 				t.Fatalf("%d gaps were told: %v, want one", len(told), told)
 			}
@@ -73,21 +74,21 @@ func TestInteropServerStands(t *testing.T) {
 	c, own := reference(t), owl(t)
 	v := c.serve(t, 0)
 	dir := t.TempDir()
-	s := run(t, here, own.command("powstream", "-p", "-P", "0", "-d", dir, "-c", "300", "-i", "0.01", "-L", "1", v.at(false)))
-	s.awaitFiles(t, 1, ".owp")
-	v.signal(syscall.SIGSTOP)
+	s := testprog.Start(t, own.command("powstream", "-p", "-P", "0", "-d", dir, "-c", "300", "-i", "0.01", "-L", "1", v.at(false)))
+	awaitFiles(t, s, 1, ".owp")
+	v.SignalGroup(syscall.SIGSTOP)
 	stopped := time.Now()
 	time.Sleep(2500 * time.Millisecond)
-	v.signal(syscall.SIGCONT)
+	v.SignalGroup(syscall.SIGCONT)
 	stood := time.Since(stopped)
-	s.awaitFiles(t, 4, ".owp")
-	if code := s.terminate(t); code != 0 {
+	awaitFiles(t, s, 4, ".owp")
+	if code := s.Terminate(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 
 	all := sessionsIn(t, dir)
 	checkChain(t, all)
-	if told := gapLine.FindAllString(s.stderr.String(), -1); told != nil {
+	if told := gapLine.FindAllString(s.Stderr.String(), -1); told != nil {
 		t.Errorf("told of %q: want no gap", told)
 	}
 	const timeout = time.Second

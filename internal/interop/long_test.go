@@ -3,6 +3,8 @@ package interop
 import (
 	"testing"
 	"time"
+
+	"owl/internal/testprog"
 )
 
 // longArgs make a stream of sessions that are shorter than what a session needs
@@ -23,18 +25,18 @@ func TestInteropLong(t *testing.T) {
 			dir := t.TempDir()
 			v := from.serve(t, 0)
 			args := append([]string{"-p", "-P", "0", "-d", dir}, longArgs...)
-			checkLong(t, run(t, here, own.command("powstream", append(args, v.at(true))...)), dir)
+			checkLong(t, testprog.Start(t, own.command("powstream", append(args, v.at(true))...)), dir)
 		})
 	}
 }
 
 // checkLong waits for two minutes' sessions of powstream, ends it and checks that
 // there is no hole anywhere, nor a packet missing.
-func checkLong(t *testing.T, p *process, dir string) {
+func checkLong(t *testing.T, p *testprog.Process, dir string) {
 	t.Helper()
 	const least = 120 * time.Second
-	p.awaitFor(t, 2*least, p.stdout, "files of two minutes", func(string) bool {
-		lines := p.stdout.lines()
+	p.AwaitFor(t, 2*least, p.Stdout, "files of two minutes", func(string) bool {
+		lines := p.Stdout.Lines()
 		if len(lines) < 2 {
 			return false
 		}
@@ -42,12 +44,12 @@ func checkLong(t *testing.T, p *process, dir string) {
 		_, end := span(t, lines[len(lines)-1])
 		return end.Sub(start) >= least
 	})
-	if code := p.terminate(t); code != 0 {
+	if code := p.Terminate(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	all := sessionsIn(t, dir)
 	checkChain(t, all)
-	checkPrinted(t, dir, p.stdout.lines())
+	checkPrinted(t, dir, p.Stdout.Lines())
 	received := 0
 	for i, m := range all {
 		if i > 0 && i >= len(all)-4 && m.isCut(t) {
@@ -56,7 +58,7 @@ func checkLong(t *testing.T, p *process, dir string) {
 		m.checkWhole(t)
 		received += m.count(m.Spec.Packets).received
 	}
-	if told := gapLine.FindAllString(p.stderr.String(), -1); told != nil {
+	if told := gapLine.FindAllString(p.Stderr.String(), -1); told != nil {
 		t.Errorf("told of %q: want no gap", told)
 	}
 	t.Logf("%d sessions, %d packets, without a hole", len(all), received)

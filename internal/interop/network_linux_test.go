@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"owl/internal/netlab"
+	"owl/internal/testprog"
 	"owl/owamp/owp"
 )
 
@@ -35,7 +36,7 @@ var families = []struct {
 // A measurement is Owl's powstream on one host that measures from Owl's owampd
 // on another.
 type measurement struct {
-	*process
+	*testprog.Process
 	server *server
 	dir    string
 	here   *netlab.Host // where powstream runs
@@ -45,10 +46,10 @@ type measurement struct {
 func measure(t *testing.T, own suite, a, b *netlab.Host, at netip.Addr, args ...string) *measurement {
 	t.Helper()
 	m := &measurement{dir: t.TempDir(), here: a}
-	m.server = own.serveIn(t, b.Start, netip.AddrPortFrom(at, 861).String())
-	m.server.await(t, m.server.stderr, "listening", func(text string) bool { return strings.Contains(text, "listening on") })
+	m.server = own.serveIn(t, b, netip.AddrPortFrom(at, 861).String())
+	m.server.Await(t, m.server.Stderr, "listening", func(text string) bool { return strings.Contains(text, "listening on") })
 	args = append([]string{"-p", "-d", m.dir, "--metrics", "127.0.0.1:0"}, args...)
-	m.process = run(t, a.Start, own.command("powstream", append(args, at.String())...))
+	m.Process = testprog.StartIn(t, a, own.command("powstream", append(args, at.String())...))
 	return m
 }
 
@@ -59,7 +60,7 @@ var metricsURL = regexp.MustCompile(`metrics are at (http://(\S+)/metrics)`)
 func (m *measurement) metrics(t *testing.T) samples {
 	t.Helper()
 	var at []string
-	m.await(t, m.stderr, "address of metrics", func(text string) bool {
+	m.Await(t, m.Stderr, "address of metrics", func(text string) bool {
 		at = metricsURL.FindStringSubmatch(text)
 		return at != nil
 	})
@@ -177,10 +178,10 @@ func TestNetworkHarm(t *testing.T) {
 				w.BA.AwaitPackets(t, phase.until, patience)
 				w.Set(phase.path)
 			}
-			m.awaitFiles(t, 1, ".sum")
+			awaitFiles(t, m.Process, 1, ".sum")
 			did := w.BA.Counts()
 			scraped := m.metrics(t)
-			if code := m.terminate(t); code != 0 {
+			if code := m.Terminate(t); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 
@@ -243,9 +244,9 @@ func TestNetworkLate(t *testing.T) {
 	const packets = 100
 	a, b, _ := netlab.NewWire(t, 1, netlab.Path{Delay: 300 * time.Millisecond})
 	m := measure(t, own, a, b, b.Addr4, "-c", strconv.Itoa(packets), "-i", "0.02", "-L", "0.15")
-	m.awaitFiles(t, 1, ".sum")
+	awaitFiles(t, m.Process, 1, ".sum")
 	scraped := m.metrics(t)
-	m.terminate(t)
+	m.Terminate(t)
 	s, sum := m.first(t)
 	if got := s.count(packets); got.lost != packets {
 		t.Errorf("counted %+v, want %d lost", got, packets)
@@ -280,8 +281,8 @@ func TestNetworkPackets(t *testing.T) {
 				a, b, w := netlab.NewWire(t, 1, netlab.Path{Hops: 1})
 				seen := classes(t, a, f.addr(b))
 				m := measure(t, own, a, b, f.addr(b), "-c", strconv.Itoa(packets), "-i", "0.01", "-L", "1", "-D", c.dscp, "-s", strconv.Itoa(c.padding))
-				m.awaitFiles(t, 1, ".sum")
-				m.terminate(t)
+				awaitFiles(t, m.Process, 1, ".sum")
+				m.Terminate(t)
 				s, sum := m.first(t)
 				if got := s.count(packets); got.received != packets || got.duplicates+got.reordered > 0 {
 					t.Errorf("counted %+v, want %d received", got, packets)
@@ -376,9 +377,9 @@ func TestNetworkRefused(t *testing.T) {
 			rule("add")
 			time.Sleep(time.Second) // of packets that are refused
 			rule("del")
-			m.awaitFiles(t, 1, ".sum")
+			awaitFiles(t, m.Process, 1, ".sum")
 			scraped := m.metrics(t)
-			m.terminate(t)
+			m.Terminate(t)
 
 			s, sum := m.first(t)
 			got := s.count(packets)
@@ -413,7 +414,7 @@ func TestNetworkLong(t *testing.T) {
 			t.Parallel()
 			a, b := netlab.NewVeth(t)
 			m := measure(t, own, a, b, f.addr(b), longArgs...)
-			checkLong(t, m.process, m.dir)
+			checkLong(t, m.Process, m.dir)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"owl/internal/testprog"
 	"owl/owamp"
 	"owl/owamp/owp"
 )
@@ -60,7 +61,7 @@ func TestInteropOwping(t *testing.T) {
 	t.Parallel()
 	c, own := reference(t), owl(t)
 	type ping struct {
-		*process
+		*testprog.Process
 		name string
 		file func(*testing.T) string
 		ipv6 bool
@@ -86,20 +87,20 @@ func TestInteropOwping(t *testing.T) {
 				if ipv6 {
 					q.name += ", IPv6"
 				}
-				q.process = run(t, here, c.command("owping", append(args, v.at(ipv6))...))
+				q.Process = testprog.Start(t, c.command("owping", append(args, v.at(ipv6))...))
 				running = append(running, q)
 			}
 		}
 		for _, q := range running {
 			t.Run(q.name, func(t *testing.T) {
-				if code := q.waitEnd(t); code != 0 {
-					t.Fatalf("exit code %d: %s", code, q.stderr)
+				if code := q.ExitCode(t); code != 0 {
+					t.Fatalf("exit code %d: %s", code, q.Stderr)
 				}
 				p := pings[q.i]
 				checkPing(t, read(t, q.file(t)), p.packets, p.padding, p.dscp, p.slots, q.ipv6)
 				for _, want := range []string{" 0 lost (0.000%), 0 duplicates", "hops = 0 (consistently)", "no reordering"} {
-					if !strings.Contains(q.stdout.String(), want) {
-						t.Errorf("owping printed\n%s\nwant %q", q.stdout, want)
+					if !strings.Contains(q.Stdout.String(), want) {
+						t.Errorf("owping printed\n%s\nwant %q", q.Stdout, want)
 					}
 				}
 			})

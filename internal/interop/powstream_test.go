@@ -14,13 +14,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/internal/testprog"
 	"owl/owamp"
 	"owl/owamp/owp"
 )
 
 // A stream is a powstream that measures from an owampd.
 type stream struct {
-	*process
+	*testprog.Process
 	client, server suite
 	ipv6           bool
 	padding        int
@@ -54,11 +55,11 @@ func TestInteropPowstream(t *testing.T) {
 		if s.client == c {
 			n = 2
 		}
-		s.awaitFiles(t, n, ".owp")
+		awaitFiles(t, s.Process, n, ".owp")
 	}
 	for _, s := range streams {
-		if code := s.terminate(t); code != 0 {
-			t.Errorf("%v: exit code %d", s.cmd, code)
+		if code := s.Terminate(t); code != 0 {
+			t.Errorf("%v: exit code %d", s.Cmd, code)
 		}
 	}
 	for _, s := range streams {
@@ -80,7 +81,7 @@ func (s *stream) start(t *testing.T, v *server) {
 	if s.part != 0 {
 		args = append(args, "-N", strconv.Itoa(s.part))
 	}
-	s.process = run(t, here, s.client.command("powstream", append(args, v.at(s.ipv6))...))
+	s.Process = testprog.Start(t, s.client.command("powstream", append(args, v.at(s.ipv6))...))
 }
 
 // check checks the stream's files.
@@ -102,7 +103,7 @@ func (s *stream) check(t *testing.T, c, own suite) {
 	if s.client == own {
 		checkChain(t, all)
 	}
-	checkPrinted(t, s.dir, s.stdout.lines())
+	checkPrinted(t, s.dir, s.Stdout.Lines())
 
 	// Processes that print a few lines each: as many at once as help.
 	var work sync.WaitGroup

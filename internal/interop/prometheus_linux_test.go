@@ -22,10 +22,10 @@ func TestPrometheus(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED: prometheus is not installed (Debian package prometheus)")
 	}
-	dir := t.TempDir()
-	server := testprog.Start(t, exec.Command(testprog.Build(t, "owl/cmd/owampd"), "-Z", "-f", "-d", dir, "-R", dir, "-S", "127.0.0.1:0", "--metrics", "127.0.0.1:0"))
+	own, dir := owl(t), t.TempDir()
+	server := testprog.Start(t, own.command("owampd", "-Z", "-f", "-d", dir, "-R", dir, "-S", "127.0.0.1:0", "--metrics", "127.0.0.1:0"))
 	addr := find(t, server, server.Stderr, `listening on (\S+)\n`)
-	client := testprog.Start(t, exec.Command(testprog.Build(t, "owl/cmd/powstream"), "-d", t.TempDir(), "-c", "50", "-i", "0.02", "-L", "0.5", "--metrics", "127.0.0.1:0", addr))
+	client := testprog.Start(t, own.command("powstream", "-d", t.TempDir(), "-c", "50", "-i", "0.02", "-L", "0.5", "--metrics", "127.0.0.1:0", addr))
 
 	const metrics = `metrics are at http://([^/]+)/metrics\n`
 	file := filepath.Join(dir, "prometheus.yml")

@@ -68,16 +68,36 @@ func (o *Output) Lines() []string {
 	return lines[:len(lines)-1]
 }
 
-// A Process is a program that runs.
+// A Place is where a program runs: [Here], or a host of package netlab.
+type Place interface {
+	Start(*exec.Cmd) error
+}
+
+// Here is this host.
+var Here Place = thisHost{}
+
+type thisHost struct{}
+
+func (thisHost) Start(cmd *exec.Cmd) error { return cmd.Start() }
+
+// A Process is a program that runs, in a process group of its own with all that
+// it starts.
 type Process struct {
 	Cmd            *exec.Cmd
 	Stdout, Stderr *Output
 	ended          chan struct{}
 }
 
-// Start starts cmd. Stdout, Stderr and the environment are the command's own if
-// it has them already. The process is killed at the end of the test.
+// Start starts cmd on this host; see [StartIn].
 func Start(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+	return StartIn(t, Here, cmd)
+}
+
+// StartIn starts cmd somewhere. Stdout, Stderr and the environment are the
+// command's own if it has them already. What is left of the process's group is
+// killed when the process ends, and all of it at the end of the test.
+func StartIn(t testing.TB, place Place, cmd *exec.Cmd) *Process {
 	t.Helper()
 	cmd.Env = append(cmd.Environ(), quickExit)
 	p := &Process{Cmd: cmd, ended: make(chan struct{})}
@@ -88,16 +108,26 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	if cmd.Stderr == nil {
 		cmd.Stderr = p.Stderr
 	}
-	if err := cmd.Start(); err != nil {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	cmd.WaitDelay = 5 * time.Second // a child that lives on keeps the pipes open
+	if err := place.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
 		defer close(p.ended)
 		_ = cmd.Wait() // ExitCode has what matters of it
+		p.SignalGroup(syscall.SIGKILL)
 	}()
 	t.Cleanup(func() {
-		p.Signal(syscall.SIGKILL)
-		<-p.ended
+		select {
+		case <-p.ended:
+		default:
+			p.SignalGroup(syscall.SIGKILL)
+			<-p.ended
+		}
 		if t.Failed() {
 			t.Logf("%v printed on stderr\n%s", cmd, p.Stderr)
 		}
@@ -107,6 +137,10 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 
 // Signal sends a signal; to a process that has ended it does nothing.
 func (p *Process) Signal(s syscall.Signal) { _ = p.Cmd.Process.Signal(s) }
+
+// SignalGroup sends a signal to a process that has not ended and to all that it
+// has started.
+func (p *Process) SignalGroup(s syscall.Signal) { _ = syscall.Kill(-p.Cmd.Process.Pid, s) }
 
 // Ended is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
@@ -134,7 +168,13 @@ func (p *Process) Terminate(t testing.TB) int {
 // is told what is waited for.
 func (p *Process) Await(t testing.TB, o *Output, what string, ok func(text string) bool) string {
 	t.Helper()
-	timeout := time.After(Patience)
+	return p.AwaitFor(t, Patience, o, what, ok)
+}
+
+// AwaitFor is Await with a patience of its own.
+func (p *Process) AwaitFor(t testing.TB, patience time.Duration, o *Output, what string, ok func(text string) bool) string {
+	t.Helper()
+	timeout := time.After(patience)
 	for ended := p.ended; ; {
 		text, changed := o.get()
 		if ok(text) {
@@ -148,7 +188,7 @@ func (p *Process) Await(t testing.TB, o *Output, what string, ok func(text strin
 		case <-ended:
 			ended = nil
 		case <-timeout:
-			t.Fatalf("%v: no %s within %v, only\n%s", p.Cmd, what, Patience, text)
+			t.Fatalf("%v: no %s within %v, only\n%s", p.Cmd, what, patience, text)
 		}
 	}
 }
