@@ -68,3 +68,21 @@ func TestSkips(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestPortRangeContains(t *testing.T) {
+	for _, test := range []struct {
+		r    PortRange
+		port uint16
+		want bool
+	}{
+		{PortRange{}, 1, true},
+		{PortRange{8760, 9960}, 8759, false},
+		{PortRange{8760, 9960}, 8760, true},
+		{PortRange{8760, 9960}, 9960, true},
+		{PortRange{8760, 9960}, 9961, false},
+	} {
+		if got := test.r.Contains(test.port); got != test.want {
+			t.Errorf("%v contains %d: %t, want %t", test.r, test.port, got, test.want)
+		}
+	}
+}

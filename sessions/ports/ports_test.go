@@ -310,3 +310,23 @@ func TestTriples(t *testing.T) {
 }
 
 func name(l *ports.Lease) string { return fmt.Sprint(l.Port.Addr(), l.Remote()) }
+
+// Ports of another range are leased from when it is set; leases go on.
+func TestSetRange(t *testing.T) {
+	p, n := newPool(5000, 5000)
+	defer p.Close()
+	a := lease(t, p, 1000)
+	p.SetRange(probe.PortRange{Low: 6000, High: 6000})
+	b := lease(t, p, 1001)
+	if a, b := a.Port.Addr().Port(), b.Port.Addr().Port(); a != 5000 || b != 6000 {
+		t.Errorf("ports %d and %d, want 5000 and 6000", a, b)
+	}
+	a.Release(0)
+	if n.Ports() != 1 {
+		t.Errorf("%d ports are open, want the new one", n.Ports())
+	}
+	p.SetRange(probe.PortRange{})
+	if c := lease(t, p, 1002); c.Port != b.Port {
+		t.Errorf("port %v, want the one that is open", c.Port.Addr())
+	}
+}
