@@ -53,10 +53,11 @@ func (c *conversation) admit(spec *owamp.SessionSpec) error {
 		return err
 	}
 	mean := spec.MeanInterval()
+	maxPadding := maxPayload - owamp.PacketSize(c.client.Mode)
 	switch {
 	case spec.Packets > 1 && mean < minInterval:
 		return refuse(owamp.AcceptPermanentLimit, "a packet each %v: want 1 µs or more", mean.Duration())
-	case spec.Padding > maxPadding:
+	case uint64(spec.Padding) > uint64(maxPadding):
 		return refuse(owamp.AcceptPermanentLimit, "padding of %d octets: want at most %d", spec.Padding, maxPadding)
 	case spec.ConfSender && !class.ThirdParty() && spec.Receiver.Addr().Unmap() != c.peer.Addr.WithZone(""):
 		// Else whoever asks could have anyone else flooded.
@@ -75,8 +76,8 @@ func (c *conversation) count() (*policy.Class, error) {
 }
 
 // demand returns what a session is to hold.
-func demand(spec *owamp.SessionSpec) policy.Request {
-	r := policy.Request{Bandwidth: policy.BandwidthOf(spec, owamp.ModeOpen), Sessions: 1}
+func (c *conversation) demand(spec *owamp.SessionSpec) policy.Request {
+	r := policy.Request{Bandwidth: policy.BandwidthOf(spec, c.client.Mode), Sessions: 1}
 	if spec.ConfSender {
 		r.PacketRate = policy.PacketRateOf(spec)
 	} else {

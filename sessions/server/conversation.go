@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"owl/owamp"
+	"owl/owamp/control"
 	"owl/owamp/schedule"
 	"owl/owamp/window"
 	"owl/probe"
@@ -28,6 +29,7 @@ type conversation struct {
 	log     *slog.Logger
 	peer    policy.Peer
 	account *policy.Account
+	client  *control.Peer // who the peer has shown to be
 
 	mu       sync.Mutex
 	sessions []*session // in the order of the requests
@@ -77,6 +79,19 @@ type session struct {
 	quit      chan struct{} // not nil: it was started; closed: nobody waits for rec any more
 }
 
+// Admit takes note of who the client has shown to be: its class may be another
+// one than that of its address.
+func (c *conversation) Admit(p *control.Peer) owamp.Accept {
+	c.client = p
+	if p.User != "" {
+		c.peer.User = p.User
+		c.account = c.ledger.Account(c.peer)
+		c.log = c.log.With("user", p.User)
+	}
+	c.log.Debug(fmt.Sprintf("Connection in mode %v: class %s", p.Mode, c.account.Class().Name()))
+	return owamp.AcceptOK
+}
+
 // Request answers a Request-Session.
 func (c *conversation) Request(_ context.Context, spec *owamp.SessionSpec) owamp.Accepted {
 	s, err := c.prepare(spec)
@@ -96,7 +111,7 @@ func (c *conversation) prepare(spec *owamp.SessionSpec) (*session, error) {
 		return nil, err
 	}
 	s := &session{spec: *spec}
-	if s.held, err = c.account.Reserve(demand(spec)); err != nil {
+	if s.held, err = c.account.Reserve(c.demand(spec)); err != nil {
 		return nil, err
 	}
 	if spec.ConfSender {
@@ -148,14 +163,11 @@ func (c *conversation) prepareReceiving(s *session) error {
 	} else if err != nil {
 		return err
 	}
-	opener, err := owamp.NewOpener(owamp.ModeOpen)
-	if err != nil {
-		return err
-	}
+	opener := c.client.Seal(s.spec.SID).Opener()
 	s.receiving, err = s.lease.Port.Receive(probe.ReceiveSpec{
 		Remote: s.spec.Sender,
 		Opener: opener,
-		Size:   owamp.PacketSize(owamp.ModeOpen) + int(s.spec.Padding),
+		Size:   opener.Size() + int(s.spec.Padding),
 	}, s.rec.Batch)
 	return err
 }
@@ -213,10 +225,6 @@ func (c *conversation) begin(s *session, r *round) error {
 	if err != nil {
 		return err
 	}
-	sealer, err := owamp.NewSealer(owamp.ModeOpen)
-	if err != nil {
-		return err
-	}
 	dscp, _ := s.spec.DSCP()
 	wait := s.spec.Timeout.Duration() + c.inForce().EndDelay
 	s.follow(c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: s.spec.Receiver.Addr()}))
@@ -226,7 +234,7 @@ func (c *conversation) begin(s *session, r *round) error {
 		Schedule:  gen,
 		Packets:   s.spec.Packets,
 		Timeout:   s.spec.Timeout,
-		Sealer:    sealer,
+		Sealer:    c.client.Seal(s.spec.SID).Sealer(),
 		SID:       s.spec.SID,
 		Padding:   s.spec.Padding,
 		PadSource: c.cfg.Random,

@@ -22,3 +22,6 @@ func (s *Server) Room() (files, entries int) {
 	defer s.room.mu.Unlock()
 	return s.room.left.files, s.room.left.entries
 }
+
+// OpenFiles returns how many files the process may have open.
+func OpenFiles() int { return openFiles() }

@@ -26,7 +26,7 @@ import (
 const (
 	maxSessions = 64                   // on one control connection
 	maxSlots    = 1 << 12              // in a schedule
-	maxPadding  = 65507 - 14           // octets: the greatest UDP payload over IPv4, less the packet proper
+	maxPayload  = 65507                // octets: the greatest UDP payload over IPv4
 	maxLate     = 1 << 20              // packets that are overdue already when a session is asked for
 	minInterval = owamp.Interval(4295) // a microsecond, the mean between two packets
 	maxRates    = 1 << 14              // peers whose rates are remembered
@@ -61,9 +61,15 @@ type Settings struct {
 	EndDelay time.Duration
 	// IdleTimeout bounds the wait for a message while no test runs; 0: 30 min.
 	IdleTimeout time.Duration
-	// MaxConnections bounds the control connections; 0: 4096, or as many as half
-	// of the files that this process may have open.
+	// MaxConnections bounds the control connections; 0: 4096. More than half of
+	// the files that this process may have open they never are.
 	MaxConnections int
+	// Passphrases are of those who may use authenticated and encrypted mode;
+	// nil: nobody.
+	Passphrases *policy.Passphrases
+	// Derivation is the iterations in which a client derives a key from its
+	// pass-phrase, at least 1024; 0: 2048.
+	Derivation uint32
 	// DiskFudge is by how much the files of sessions may exceed the limits of
 	// disk once they are written, since duplicates make them greater than what
 	// was asked for; 0: 1.
@@ -73,18 +79,25 @@ type Settings struct {
 	Retention time.Duration
 }
 
-// complete returns s with what its zero values mean.
-func complete(s Settings) Settings {
-	if s.MaxConnections == 0 {
-		s.MaxConnections = min(4096, openFiles()/2)
+// complete returns st with what its zero values mean.
+func (s *Server) complete(st Settings) Settings {
+	if st.MaxConnections == 0 {
+		st.MaxConnections = 4096
 	}
-	if s.IdleTimeout == 0 {
-		s.IdleTimeout = 30 * time.Minute
+	if files := openFiles(); st.MaxConnections > files/2 {
+		st.MaxConnections = files / 2
+		s.log.Info(fmt.Sprintf("at most %d control connections are accepted: half of the files that may be open", st.MaxConnections))
 	}
-	if s.DiskFudge == 0 {
-		s.DiskFudge = 1
+	if st.IdleTimeout == 0 {
+		st.IdleTimeout = 30 * time.Minute
 	}
-	return s
+	if st.Passphrases == nil {
+		st.Passphrases = new(policy.Passphrases)
+	}
+	if st.DiskFudge == 0 {
+		st.DiskFudge = 1
+	}
+	return st
 }
 
 // A Peer names what is measured: the test packets between a host and this one
@@ -138,8 +151,8 @@ func New(cfg Config) *Server {
 		requests:    policy.NewRates(maxRates),
 		door:        door{peers: make(map[netip.Addr]int)},
 		room:        newRoom(need{files: openFiles() / 8 * 3, entries: maxEntries}),
-		settings:    complete(cfg.Settings),
 	}
+	s.settings = s.complete(cfg.Settings)
 	cfg.Store.adopt(s.ledger)
 	return s
 }
@@ -150,9 +163,10 @@ func New(cfg Config) *Server {
 func (s *Server) Reload(st Settings, l *policy.Limits) {
 	s.ledger.Replace(l)
 	s.pool.SetRange(st.Ports)
+	st = s.complete(st)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settings = complete(st)
+	s.settings = st
 }
 
 // inForce returns the settings in force.
@@ -235,7 +249,11 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, addr netip.Addr) {
 	}
 	peer := policy.Peer{Addr: addr}
 	c := &conversation{Server: s, log: log, peer: peer, account: s.ledger.Account(peer)}
+	settings := s.inForce()
 	modes := s.cfg.Modes
+	if settings.Passphrases.Len() == 0 {
+		modes &= owamp.ModeOpen
+	}
 	if class := c.account.Class(); !class.AllowOpen() {
 		if modes &^= owamp.ModeOpen; modes == 0 {
 			s.away.say(log, fmt.Sprintf("connection refused: class %s: allow_open_mode = off", class.Name()))
@@ -247,7 +265,9 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, addr netip.Addr) {
 		Rand:        s.cfg.Random,
 		Now:         s.cfg.Clock.Now,
 		ThirdParty:  true, // the class of the peer says
-		IdleTimeout: s.inForce().IdleTimeout,
+		Passphrase:  settings.Passphrases.Get,
+		Count:       settings.Derivation,
+		IdleTimeout: settings.IdleTimeout,
 		MaxSlots:    maxSlots,
 		MaxSessions: maxSessions,
 	}, c)
