@@ -123,22 +123,32 @@ func (s samples) want(t *testing.T, name string, want float64) {
 	}
 }
 
-// summary reads the lines of a .sum that have one value.
+// summary reads a .sum; see parseSummary.
 func summary(t *testing.T, path string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parseSummary(string(text))
+}
+
+// parseSummary reads those lines of a summary that have one value, and how many
+// packets were n-reordered as "n-REORDERED".
+func parseSummary(text string) map[string]string {
 	lines := map[string]string{}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t"); ok && key != "" {
 			lines[key] = value
 		}
 	}
-	// How many packets came right after a later one.
-	if _, after, ok := strings.Cut(string(text), "<NREORDERING>\n\t1\t"); ok {
-		lines["1-REORDERED"], _, _ = strings.Cut(after, "\n")
+	if _, block, ok := strings.Cut(text, "<NREORDERING>\n"); ok {
+		block, _, _ = strings.Cut(block, "</NREORDERING>")
+		for line := range strings.Lines(block) {
+			if f := strings.Fields(line); len(f) == 2 {
+				lines[f[0]+"-REORDERED"] = f[1]
+			}
+		}
 	}
 	return lines
 }
