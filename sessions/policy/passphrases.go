@@ -25,7 +25,7 @@ const maxPassphraseLines = 1 << 17
 // C suite's server refuses a file in which it is there twice, too, while its
 // clients and its pfstore take the first.
 //
-// Methods that only read may be called by several goroutines at once. No verb of
+// The zero Passphrases is an empty file. Methods that only read may be called by several goroutines at once. No verb of
 // package fmt prints what is secret.
 type Passphrases struct {
 	lines   []hiddenLine
@@ -169,6 +169,9 @@ func (p *Passphrases) Set(user string, passphrase []byte) error {
 	}
 	if len(p.lines) == maxPassphraseLines {
 		return fmt.Errorf("identity %q: want at most %d lines in a pass-phrase file", user, maxPassphraseLines)
+	}
+	if p.users == nil {
+		p.users = make(map[string]int)
 	}
 	p.users[user] = len(p.lines)
 	p.lines = append(p.lines, hide(l))
