@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"sort"
 
 	"owl/owamp"
 )
@@ -24,17 +25,30 @@ type Reader struct {
 	data       int64 // where the records begin
 	records    int64 // how many there are
 	recordSize int64
+	runs       []run // of records, without a gap in the first place
 	close      func() error
+}
+
+// A run is a row of records without a gap. It ends with the file's records, or
+// where those before the next run have been counted.
+type run struct {
+	first  int64 // how many records there are before it
+	offset int64 // where it begins in the file
 }
 
 // Open reads the header and the skip ranges of the file path; the error names
 // it. The caller closes the Reader.
 func Open(path string) (*Reader, error) {
+	return open(path, readerOf)
+}
+
+// open opens the file path for a reader, which closes it.
+func open(path string, reader func(*os.File) (*Reader, error)) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	r, err := readerOf(f)
+	r, err := reader(f)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -61,10 +75,20 @@ func readerOf(f *os.File) (*Reader, error) {
 // a [*FormatError]. A file that is not yet settled has the records that were
 // whole when its size was taken.
 func NewReader(file io.ReaderAt, size int64) (*Reader, error) {
-	r := &Reader{file: file, size: size, recordSize: recordSize}
-	if err := r.readHeader(); err != nil {
+	r := &Reader{file: file, size: size}
+	b, err := r.readStart()
+	if err != nil {
 		return nil, err
 	}
+	if r.header.Version == version3 {
+		err = r.readVersion3(b)
+	} else {
+		err = r.readOlder(b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.runs = []run{{offset: r.data}}
 	return r, nil
 }
 
@@ -88,7 +112,15 @@ func (r *Reader) Skips() []owamp.SkipRange { return r.skips }
 func (r *Reader) Len() int64 { return r.records }
 
 // Offset returns where in the file the i-th record begins, in octets.
-func (r *Reader) Offset(i int64) int64 { return r.data + i*r.recordSize }
+func (r *Reader) Offset(i int64) int64 {
+	run := r.runs[r.runOf(i)]
+	return run.offset + (i-run.first)*r.recordSize
+}
+
+// runOf returns the run that the i-th record belongs to.
+func (r *Reader) runOf(i int64) int {
+	return max(0, sort.Search(len(r.runs), func(n int) bool { return r.runs[n].first > i })-1)
+}
 
 // Records yields all records, in the order of the file. An error is the last
 // that it yields; a record that no receiver writes is a [*FormatError].
@@ -100,34 +132,42 @@ func (r *Reader) RecordsFrom(i int64) iter.Seq2[owamp.Record, error] {
 	first := max(i, 0)
 	return func(yield func(owamp.Record, error) bool) {
 		var buf []byte
-		for i := first; i < r.records; {
-			n := int(min(r.records-i, chunk) * r.recordSize)
-			buf = slices.Grow(buf[:0], n)[:n]
-			if err := r.read(buf, r.data+i*r.recordSize); err != nil {
-				yield(owamp.Record{}, err)
-				return
+		for i, run := first, r.runOf(first); i < r.records; run++ {
+			end := r.records
+			if run+1 < len(r.runs) {
+				end = r.runs[run+1].first
 			}
-			for b := buf; len(b) > 0; b = b[r.recordSize:] {
-				rec, err := r.parseRecord(b)
-				if err != nil {
-					yield(owamp.Record{}, formatErrorf(r.data+i*r.recordSize, "%v", err))
+			for i < end {
+				n := int(min(end-i, chunk) * r.recordSize)
+				buf = slices.Grow(buf[:0], n)[:n]
+				if err := r.read(buf, r.Offset(i)); err != nil {
+					yield(owamp.Record{}, err)
 					return
 				}
-				if !yield(rec, nil) {
-					return
+				for b := buf; len(b) > 0; b = b[r.recordSize:] {
+					var rec owamp.Record
+					if err := r.parseRecord(b, &rec); err != nil {
+						yield(owamp.Record{}, formatErrorf(r.Offset(i), "%v", err))
+						return
+					}
+					if !yield(rec, nil) {
+						return
+					}
+					i++
 				}
-				i++
 			}
 		}
 	}
 }
 
-// parseRecord reads the record that b begins with.
-func (r *Reader) parseRecord(b []byte) (owamp.Record, error) {
+// parseRecord reads the record that b begins with into rec.
+func (r *Reader) parseRecord(b []byte, rec *owamp.Record) (err error) {
 	if r.recordSize == recordSize {
-		return owamp.ParseRecord((*[recordSize]byte)(b))
+		*rec, err = owamp.ParseRecord((*[recordSize]byte)(b))
+	} else {
+		*rec, err = parseRecordV2((*[recordSizeV2]byte)(b))
 	}
-	return parseRecordV2((*[recordSizeV2]byte)(b))
+	return err
 }
 
 // read fills b from offset on.
@@ -151,30 +191,32 @@ func (r *Reader) need(size int64, what string) error {
 	return nil
 }
 
-func (r *Reader) readHeader() error {
+// readStart reads what a file begins with, as far as the slots of version 3, and
+// what all versions have there. Fields beyond the end of the file are zero: need
+// speaks before they are looked at.
+func (r *Reader) readStart() ([]byte, error) {
 	if err := r.need(sizeV0, "the header"); err != nil {
-		return err
+		return nil, err
 	}
-	// Fields beyond the end of the file are zero; need speaks before they are
-	// looked at.
-	var b [offSlots]byte
+	b := make([]byte, offSlots)
 	if err := r.read(b[:min(r.size, int64(len(b)))], 0); err != nil {
-		return err
+		return nil, err
 	}
 	if string(b[:len(magic)]) != magic {
-		return formatErrorf(0, "%q, want %q: not an .owp file", b[:len(magic)], magic)
+		return nil, formatErrorf(0, "%q, want %q: not an .owp file", b[:len(magic)], magic)
 	}
 	r.header.Version = binary.BigEndian.Uint32(b[offVersion:])
 	switch r.header.Version {
 	case version3:
-		return r.readVersion3(b[:])
+		r.recordSize = recordSize
 	case version2, version0:
-		return r.readOlder(b[:])
+		r.recordSize = recordSizeV2
 	case versionTWAMP:
-		return formatErrorf(offVersion, "version 0x83, the two-way records of TWAMP, want version 3, 2 or 0")
+		return nil, formatErrorf(offVersion, "version 0x83, the two-way records of TWAMP, want version 3, 2 or 0")
 	default:
-		return formatErrorf(offVersion, "version %d, want 3, 2 or 0", r.header.Version)
+		return nil, formatErrorf(offVersion, "version %d, want 3, 2 or 0", r.header.Version)
 	}
+	return b, nil
 }
 
 func (r *Reader) readVersion3(b []byte) error {
@@ -184,10 +226,8 @@ func (r *Reader) readVersion3(b []byte) error {
 	if err := r.readFinished(b, offFinished); err != nil {
 		return err
 	}
+	r.readCounts(b)
 	h := &r.header
-	h.NextSeq = binary.BigEndian.Uint32(b[offNextSeq:])
-	h.NumSkips = binary.BigEndian.Uint32(b[offNumSkips:])
-	h.NumRecords = binary.BigEndian.Uint32(b[offNumRecords:])
 	end, err := r.readSpec(b, offRequest)
 	if err != nil {
 		return err
@@ -214,6 +254,13 @@ func (r *Reader) readVersion3(b []byte) error {
 		return err
 	}
 	return r.readSkips(skips)
+}
+
+// readCounts reads the numbers of version 3.
+func (r *Reader) readCounts(b []byte) {
+	r.header.NextSeq = binary.BigEndian.Uint32(b[offNextSeq:])
+	r.header.NumSkips = binary.BigEndian.Uint32(b[offNumSkips:])
+	r.header.NumRecords = binary.BigEndian.Uint32(b[offNumRecords:])
 }
 
 // readSkips reads the skip ranges, which begin at offset.
@@ -243,7 +290,6 @@ func (r *Reader) readSkips(offset int64) error {
 
 // readOlder reads the header of version 2 and 0.
 func (r *Reader) readOlder(b []byte) (err error) {
-	r.recordSize = recordSizeV2
 	r.header.Finished = Incomplete
 	end := int64(sizeV0)
 	if r.header.Version == version2 {
