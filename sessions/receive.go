@@ -12,10 +12,7 @@ import (
 
 // listen begins to receive.
 func (s *session) listen() error {
-	opener, err := owamp.NewOpener(s.client.Mode())
-	if err != nil {
-		return &failure{GapHandshakeFailed, err}
-	}
+	var err error
 	if s.file, err = s.cfg.Directory.Begin(s.spec.SID); err != nil {
 		return &failure{GapLocalOverload, err}
 	}
@@ -32,10 +29,11 @@ func (s *session) listen() error {
 	if err != nil {
 		return &failure{GapLocalOverload, err}
 	}
+	opener := s.client.Seal(s.spec.SID).Opener()
 	s.receiving, err = s.lease.Port.Receive(probe.ReceiveSpec{
 		Remote: s.spec.Sender,
 		Opener: opener,
-		Size:   owamp.PacketSize(s.client.Mode()) + int(s.spec.Padding),
+		Size:   opener.Size() + int(s.spec.Padding),
 	}, s.rec.Batch)
 	if err != nil {
 		return &failure{GapLocalOverload, err}

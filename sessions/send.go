@@ -109,17 +109,13 @@ func (s *session) beginSending(done func()) (ports.Sending, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := owamp.NewSealer(s.client.Mode())
-	if err != nil {
-		return nil, err
-	}
 	return s.lease.Port.Send(probe.SendSpec{
 		Remote:    s.spec.Receiver,
 		Start:     s.spec.Start,
 		Schedule:  gen,
 		Packets:   s.spec.Packets,
 		Timeout:   s.spec.Timeout,
-		Sealer:    sealer,
+		Sealer:    s.client.Seal(s.spec.SID).Sealer(),
 		SID:       s.spec.SID,
 		Padding:   s.spec.Padding,
 		PadSource: s.cfg.Random,
