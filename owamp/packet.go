@@ -193,16 +193,3 @@ func (o *Opener) unseal(buf []byte) bool {
 	}
 	return o.packets.MAC.Check((*[seal.BlockSize]byte)(buf[2*seal.BlockSize:]))
 }
-
-// NewSealer returns a Sealer of open mode.
-func NewSealer(m Mode) (*Sealer, error) { return Seal{}.Sealer(), openOnly(m) }
-
-// NewOpener returns an Opener of open mode.
-func NewOpener(m Mode) (*Opener, error) { return Seal{}.Opener(), openOnly(m) }
-
-func openOnly(m Mode) error {
-	if m != ModeOpen {
-		return fmt.Errorf("test packets in mode %v: want mode O (open)", m)
-	}
-	return nil
-}
