@@ -13,22 +13,23 @@ import (
 // At any time, and however the peer behaves then, a stream ends at once with
 // what it has.
 func TestEndAtAnyTime(t *testing.T) {
-	for _, mute := range []bool{false, true} {
+	for _, way := range []struct{ send, mute bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 		for at := time.Duration(0); at < 25*time.Second; at += 333 * time.Millisecond {
-			t.Run(fmt.Sprint(at, mute), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%+v %v", way, at), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
-					h := w.serve(50*time.Millisecond, nil)
+					h := w.serve(20*time.Millisecond, nil)
 					cfg := config(50, 100*time.Millisecond, time.Second)
 					cfg.Part = 10
 					cfg.EndDelay = 500 * time.Millisecond
+					cfg.Send = way.send
 					w.start(cfg)
 					time.Sleep(at)
-					h.Mute(mute)
+					h.Mute(way.mute)
 					w.finish(h)
 					spans := w.spans(".owp")
-					if at > 8*time.Second && len(spans) == 0 {
+					if at > 10*time.Second && len(spans) == 0 {
 						t.Error("nothing was kept")
 					}
 					if len(spans) > 0 {
@@ -38,9 +39,28 @@ func TestEndAtAnyTime(t *testing.T) {
 						t.Errorf("%d summaries of %d sessions", len(sums), len(spans))
 					}
 					w.wantAccounted()
+					wantUnfetched(t, w.logged(), way.send && way.mute && at > 1500*time.Millisecond)
 				})
 			})
 		}
+	}
+}
+
+// wantUnfetched says that the log tells, or does not tell, in one line of what
+// was not fetched in the end.
+func wantUnfetched(t *testing.T, log string, want bool) {
+	t.Helper()
+	n := 0
+	for line := range strings.Lines(log) {
+		switch {
+		case strings.Contains(line, "ended before what the peer has recorded of "):
+			n++
+		case !strings.Contains(line, "file exists"): // a session that ends with its first part
+			t.Errorf("logged %s", line)
+		}
+	}
+	if n > 1 || want != (n == 1) {
+		t.Errorf("logged %q; want that not all was fetched: %v", log, want)
 	}
 }
 

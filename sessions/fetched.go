@@ -55,6 +55,8 @@ func (s *session) writeFetchedPart(file *os.File) error {
 	}
 	s.sent.part, s.sent.more = s.sent.parts.Next()
 	return s.replay(r, func(recs []owamp.Record) {
+		received, lost, _ := s.count(recs)
+		s.sent.received, s.sent.lost = s.sent.received+received, s.sent.lost+lost
 		s.track.Glimpse(recs)
 		s.show(recs)
 	})
@@ -118,19 +120,11 @@ func (s *session) observe(r *owp.Reader) error {
 	if s.sent.observed {
 		return nil
 	}
-	skips := s.sent.report.Skips
 	var received, lost, last uint32
 	// All is read before anything is counted that is not taken back.
 	err := s.replay(r, func(recs []owamp.Record) {
-		for i := range recs {
-			switch rec := &recs[i]; {
-			case !rec.Lost() && rec.Flags&owamp.FlagDuplicate == 0:
-				received++
-			case rec.Lost() && rec.Seq < s.sent.report.NextSeq && !skipped(skips, rec.Seq):
-				lost++
-			}
-			last = max(last, recs[i].Seq)
-		}
+		n, m, seq := s.count(recs)
+		received, lost, last = received+n, lost+m, max(last, seq)
 	})
 	if err != nil {
 		return err
@@ -141,6 +135,21 @@ func (s *session) observe(r *owp.Reader) error {
 		s.track.Observe(recs)
 		s.show(slices.DeleteFunc(recs, func(rec owamp.Record) bool { return rec.Seq < shown }))
 	})
+}
+
+// count returns how many packets that were sent were received, and lost, for the
+// first time by recs, and the greatest sequence number in them.
+func (s *session) count(recs []owamp.Record) (received, lost, last uint32) {
+	for i := range recs {
+		switch r := &recs[i]; {
+		case !r.Lost() && r.Flags&owamp.FlagDuplicate == 0:
+			received++
+		case r.Lost() && (!s.sent.isOver() || r.Seq < s.sent.report.NextSeq && !skipped(s.sent.report.Skips, r.Seq)):
+			lost++
+		}
+		last = max(last, recs[i].Seq)
+	}
+	return received, lost, last
 }
 
 // show passes on what was fetched.

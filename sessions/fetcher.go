@@ -248,14 +248,16 @@ func (f *fetcher) parts(ctx context.Context, s *session) {
 		switch {
 		case ctx.Err() != nil || s.sent.isOver():
 			return
-		case due.After(f.cfg.Clock.Now()):
+		case due.Sub(f.cfg.Clock.Now()) > 0: // the clock was set
 			continue
 		}
-		if err := f.part(ctx, s); err != nil {
+		err := f.part(ctx, s)
+		switch {
+		case err == nil:
+			wait, f.told = 0, ""
+		case ctx.Err() == nil:
 			wait = f.putOff(s, wait, err)
-			continue
 		}
-		wait, f.told = 0, ""
 	}
 }
 
@@ -375,7 +377,7 @@ func (f *fetcher) getAll(ctx, last context.Context, s *session) error {
 func (f *fetcher) giveUp(s *session, err error) {
 	reason := reasonOf(err)
 	f.log.Error(fmt.Sprintf("session %v is not to be had from the peer: %v", s.spec.SID, err))
-	f.tellGap(reason, s.start, s.sent.until)
+	f.tellGap(reason, s.known(), s.sent.until)
 	f.lose(s, reason)
 	f.told = ""
 }
@@ -383,15 +385,17 @@ func (f *fetcher) giveUp(s *session, err error) {
 // unfetched notes that the stream ends without s.
 func (f *fetcher) unfetched(s *session, err error) {
 	if f.packets == 0 {
-		f.since, f.why = s.start, err
+		f.since, f.why = s.known(), err
 	}
-	f.packets += uint64(s.sent.report.NextSeq)
+	f.packets += uint64(s.sent.report.NextSeq - s.sent.part.First)
 	f.lose(s, GapRestarted)
 }
 
 // lose accounts for a session that was not fetched.
 func (f *fetcher) lose(s *session, reason GapReason) {
-	f.tally.Gap(reason, s.sent.until.Sub(s.start))
+	if from := s.known(); from.Before(s.sent.until) {
+		f.tally.Gap(reason, s.sent.until.Sub(from))
+	}
 	s.track.Fetched(s.sent.received, s.sent.lost)
 }
 

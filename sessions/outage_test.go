@@ -248,15 +248,17 @@ func TestRefusedOverlap(t *testing.T) {
 // Whatever happens, each moment is measured or a gap, never both, and nothing
 // that was told is taken back.
 func TestAccounts(t *testing.T) {
-	for seed := range uint64(24) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { testAccounts(t, seed) })
-		})
+	for _, send := range []bool{false, true} {
+		for seed := range uint64(24) {
+			t.Run(fmt.Sprint(send, seed), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { testAccounts(t, send, seed) })
+			})
+		}
 	}
 }
 
-func testAccounts(t *testing.T, seed uint64) {
+func testAccounts(t *testing.T, send bool, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	w := newWorld(t)
 	var full atomic.Bool
@@ -269,6 +271,7 @@ func testAccounts(t *testing.T, seed uint64) {
 	lengths := []time.Duration{time.Second, 4 * time.Second, 20 * time.Second, 50 * time.Second}
 	cfg := config(20, lengths[seed%4]/20, time.Duration(1+random.IntN(8))*time.Second)
 	cfg.RetryCap = 10 * time.Second
+	cfg.Send = send
 	rtt := time.Duration(random.IntN(200)) * time.Millisecond
 	h := w.serve(rtt/2, nil)
 	w.start(cfg)

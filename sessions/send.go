@@ -29,9 +29,18 @@ type sent struct {
 	parts          *recorder.Parts
 	part           recorder.Part // the next one without a summary
 	more           bool          // there is such a part
-	observed       bool          // the records were looked at, and are counted:
-	received, lost uint32
-	last           uint32 // the greatest sequence number of any
+	received, lost uint32        // packets, in all that was fetched
+	observed       bool          // all records were counted:
+	last           uint32        // the greatest sequence number of any
+}
+
+// known returns from where on nothing of the session is known, as long as it was
+// not fetched as a whole.
+func (s *session) known() owamp.Timestamp {
+	if s.sent.more {
+		return s.sent.part.Start
+	}
+	return s.start
 }
 
 // isOver reports whether the sending has ended.

@@ -199,17 +199,12 @@ func TestDirectoryAway(t *testing.T) {
 		h := w.serve(time.Millisecond, nil)
 		w.start(config(100, 100*time.Millisecond, time.Second))
 		time.Sleep(35 * time.Second)
-		away := w.dir + ".away"
-		if err := os.Rename(w.dir, away); err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(away)
-		time.Sleep(2 * time.Minute)
-		synctest.Wait()
-		s := w.stream.Snapshot()
-		if err := os.Mkdir(w.dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		var s sessions.Snapshot
+		w.withoutDirectory(func() {
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			s = w.stream.Snapshot()
+		})
 		time.Sleep(2 * time.Minute)
 		w.finish(h)
 		if got := s.Gaps[sessions.GapLocalOverload]; got < 100*time.Second || got > 130*time.Second {
@@ -222,4 +217,18 @@ func TestDirectoryAway(t *testing.T) {
 			t.Errorf("logged %s", w.logged())
 		}
 	})
+}
+
+// withoutDirectory does something while the stream's directory is not there.
+func (w *world) withoutDirectory(do func()) {
+	w.t.Helper()
+	away := w.dir + ".away"
+	if err := os.Rename(w.dir, away); err != nil {
+		w.t.Fatal(err)
+	}
+	defer os.RemoveAll(away)
+	do()
+	if err := os.Mkdir(w.dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
 }

@@ -157,6 +157,8 @@ type sending struct {
 	next  uint32
 	skips []owamp.SkipRange
 	once  sync.Once
+
+	sent, skipped atomic.Uint32
 }
 
 // batchEvery is how often a sender looks what is due: packets have the stamps
@@ -203,10 +205,12 @@ func (s *sending) send(due owamp.Timestamp) {
 		} else {
 			s.skips = append(s.skips, owamp.SkipRange{First: s.next, Last: s.next})
 		}
+		s.skipped.Add(1)
 		return
 	case late > batchEvery:
 		due = now
 	}
+	s.sent.Add(1)
 	net, seq := s.port.net, s.next
 	delays := []time.Duration{time.Millisecond}
 	if net.Fate != nil {
@@ -244,4 +248,6 @@ func (s *sending) Stop() owamp.SendReport {
 	return owamp.SendReport{SID: s.spec.SID, NextSeq: s.next, Skips: s.skips}
 }
 
-func (s *sending) Progress() probe.SendProgress { return probe.SendProgress{} }
+func (s *sending) Progress() probe.SendProgress {
+	return probe.SendProgress{Sent: s.sent.Load(), Skipped: s.skipped.Load()}
+}
