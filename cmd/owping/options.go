@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,7 +41,7 @@ var program = cli.Program{Name: "owping", Usage: `usage: owping [arguments] test
 
 Without any of -f, -F, -t and -T both directions are tested.
 
-` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "run the test and report nothing")}
+` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "run the test and report nothing") + report.UsageJSON}
 
 // options are a command line.
 type options struct {
@@ -75,7 +76,7 @@ func parse(args []string) (*options, error) {
 		ports:    probe.PortRange{Low: 8760, High: 9960},
 		endDelay: -1,
 	}
-	opts, rest, err := getopt.ParseMixed(args, letters, cli.StandardLong)
+	opts, rest, err := getopt.ParseMixed(args, letters, slices.Concat(cli.StandardLong, report.Long))
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
@@ -95,7 +96,7 @@ func parse(args []string) (*options, error) {
 		o.server = rest[1]
 	}
 	o.complete()
-	return o, cmp.Or(o.conn.Validate(), o.validate())
+	return o, cmp.Or(o.conn.Validate(), o.report.Validate(), o.validate())
 }
 
 // set takes one option over.

@@ -57,6 +57,7 @@ func TestParse(t *testing.T) {
 		"-w h":           func(*options) {},
 		"-6 -S eth0 h":   func(o *options) { o.conn = cli.ClientOptions{Family: cli.IPv6, Source: "eth0"} },
 		"-A AOE -B d h":  func(o *options) { o.conn = cli.ClientOptions{Modes: 7, Device: "d"} },
+		"--json -N 5 h":  func(o *options) { o.report = report.Options{JSON: true, Part: 5} },
 		"-MN5 -v3 -n u h": func(o *options) {
 			o.report = report.Options{Machine: true, Part: 5, Verbose: true, Limit: 3, Text: stats.ReportOptions{Unit: stats.Microseconds}}
 		},
@@ -88,7 +89,9 @@ func TestBadArguments(t *testing.T) {
 		{"", "want a testaddr, and after it at most a servaddr", true},
 		{"a b c", "want a testaddr, and after it at most a servaddr", true},
 		{"-Y h", "unknown option -Y", true},
-		{"--json h", "unknown option --json", true},
+		{"--salvage h", "unknown option --salvage", true},
+		{"--json -M h", "options --json and -M: want one of them: the document is for programs", false},
+		{"-Q --json h", "options --json and -Q: want one of them: it goes to standard output", false},
 		{"h -c", "option -c needs an argument", true},
 		{"-c x h", `option -c: "x": want a number of packets from 1 to 4294967295`, false},
 		{"-c 0 h", `option -c: "0": want a number of packets from 1 to 4294967295`, false},

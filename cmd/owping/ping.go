@@ -85,6 +85,7 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	p.client, p.local, p.remote = client, conn.Local, dialer.Test
 	p.names = hostname.NewCache(net.DefaultResolver, p.getenv("OWL_NUMERIC") == "1")
 	p.reporter = report.New(ctx, "owping", &p.report, p.stdout)
+	p.reporter.Note = func(line string) { p.log.Warn(line) }
 	if p.reports() {
 		go p.names.Name(p.local) // is known when it is needed
 	}
@@ -121,7 +122,7 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 		return unlessInterrupted(setUp, fmt.Errorf("Session Failed! %w", err)) //nolint:staticcheck // the C suite's words
 	}
 	defer test.Close()
-	if !p.report.Quiet && !p.report.Raw {
+	if !p.report.Quiet && !p.report.Raw && !p.report.JSON {
 		fmt.Fprintf(p.stdout, "Approximately %.1f seconds until results available\n", test.Remaining().Seconds())
 	}
 	err = test.Run(ctx, early)
@@ -138,6 +139,7 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	if from != nil {
 		p.fail(p.reportFrom(from))
 	}
+	p.fail(p.reporter.Close())
 	return unlessInterrupted(ctx, nil)
 }
 
@@ -162,17 +164,21 @@ func (p *pinger) reportTo(ctx context.Context, sid owamp.SID) error {
 	if err := fetch.Whole(ctx, p.client, sid, f); err != nil {
 		return fmt.Errorf("Unable to fetch data for sid(%v): %w", sid, err) //nolint:staticcheck // the C suite's words
 	}
-	return p.reportOn(f, func(local string) stats.Names { return stats.Names{From: local, To: p.remote} })
+	return p.reportOn(f, func(local string) report.Source {
+		return report.Source{File: p.toFile, Direction: "to", Names: stats.Names{From: local, To: p.remote}}
+	})
 }
 
 // reportFrom reports on the session that this host received.
 func (p *pinger) reportFrom(f *aside.File) error {
-	return p.reportOn(f, func(local string) stats.Names { return stats.Names{From: p.remote, To: local} })
+	return p.reportOn(f, func(local string) report.Source {
+		return report.Source{File: p.fromFile, Direction: "from", Names: stats.Names{From: p.remote, To: local}}
+	})
 }
 
-// reportOn keeps a session's file, if that is wanted, and reports on it. Names
-// are those of its hosts, one of them the local one.
-func (p *pinger) reportOn(f *aside.File, names func(local string) stats.Names) error {
+// reportOn keeps a session's file, if that is wanted, and reports on it. Source
+// knows of it what the local host's name leaves to know.
+func (p *pinger) reportOn(f *aside.File, source func(local string) report.Source) error {
 	if err := f.Commit(); err != nil {
 		return err
 	}
@@ -187,7 +193,7 @@ func (p *pinger) reportOn(f *aside.File, names func(local string) stats.Names) e
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.reporter.Session(r, names(p.names.Name(p.local))), p.reporter.Flush())
+	return errors.Join(p.reporter.Session(r, source(p.names.Name(p.local))), p.reporter.Flush())
 }
 
 // sessionFile begins a session's file, a temporary one without a path.

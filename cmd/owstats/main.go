@@ -18,6 +18,13 @@ func main() {
 	cli.Main(run)
 }
 
+// Exit codes.
+const (
+	ok      = 0
+	failure = 1
+	damaged = 3 // with --salvage: something was left out, or amended
+)
+
 // run is the program.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	o, err := parse(args[1:])
@@ -27,19 +34,24 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if o.Asked() {
 		return program.Tell(o.Standard, stdout)
 	}
+	say := func(line string) { fmt.Fprintf(stderr, "owstats: %s\n", line) }
 	for _, note := range o.report.Settle() {
-		fmt.Fprintf(stderr, "owstats: %s\n", note)
+		say(note)
 	}
 	names := hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1")
 	r := report.New(ctx, "owstats", &o.report, stdout)
+	r.Note = say
 	for _, file := range o.files {
 		if err = r.File(file, names.Names); err != nil {
 			break
 		}
 	}
-	if err = cmp.Or(err, r.Flush()); err != nil {
-		fmt.Fprintf(stderr, "owstats: %v\n", err)
-		return 1
+	if err = cmp.Or(err, r.Close()); err != nil {
+		say(err.Error())
+		return failure
 	}
-	return 0
+	if r.Damaged() {
+		return damaged
+	}
+	return ok
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"owl/internal/cli"
 	"owl/internal/getopt"
@@ -15,7 +16,9 @@ var program = cli.Program{Name: "owstats", Usage: `usage: owstats [arguments] se
    -h             print this message and exit
    --version      print the version and exit
 
-` + fmt.Sprintf(report.Usage, "ignore -v and -M")}
+` + fmt.Sprintf(report.Usage, "ignore -v and -M") + report.UsageJSON + `   --salvage      read damaged files: use the records that can be right, say on standard error what is
+                  wrong, and exit with status 3 if something is
+`}
 
 // options are what the command line asks for.
 type options struct {
@@ -31,7 +34,7 @@ const letters = report.Letters + "hftT:"
 // has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{report: report.Options{SinglePrecision: true}}
-	opts, files, err := getopt.ParseMixed(args, letters, cli.StandardLong)
+	opts, files, err := getopt.ParseMixed(args, letters, slices.Concat(cli.StandardLong, report.Long, []getopt.Long{report.LongSalvage}))
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
@@ -50,5 +53,5 @@ func parse(args []string) (*options, error) {
 		return nil, &cli.UsageError{Err: errors.New("no session file given")}
 	}
 	o.files = files
-	return o, nil
+	return o, o.report.Validate()
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"owl/internal/getopt"
 	"owl/owamp/stats"
 )
 
@@ -25,6 +26,9 @@ type Options struct {
 	Raw         bool // records instead of summaries
 	Verbose     bool // records before summaries
 	Limit       int64
+	JSON        bool // one document instead of all that
+	// Salvage has files read that are damaged, for what is undamaged of them.
+	Salvage bool
 	// SinglePrecision rounds bucket widths as the reference's owstats, though
 	// none of its other programs, does.
 	SinglePrecision bool
@@ -32,6 +36,13 @@ type Options struct {
 
 // Letters declares the options to package getopt.
 const Letters = "a:b:d:Mn:N:pQRv::U"
+
+// Long declares the options with a name.
+var Long = []getopt.Long{{Name: "json"}}
+
+// LongSalvage declares the one that is for programs which read files that
+// others have written.
+var LongSalvage = getopt.Long{Name: "salvage"}
 
 // Usage describes the options.
 const Usage = `              [Output Args]
@@ -50,8 +61,12 @@ const Usage = `              [Output Args]
    -U             add UNIX timestamps to individual delays and to machine readable summaries
 `
 
+// UsageJSON describes [Long].
+const UsageJSON = `   --json         print one JSON document, with the parts of -N and the packets of -v
+`
+
 // Set takes over one option as package getopt gives it. It reports whether the
-// option is one of [Letters].
+// option is one of [Letters] or has a name that is declared here.
 func (o *Options) Set(name, value string) (ok bool, err error) {
 	switch name {
 	case "a":
@@ -83,10 +98,38 @@ func (o *Options) Set(name, value string) (ok bool, err error) {
 		}
 	case "U":
 		o.Text.Unix = true
+	case "json":
+		o.JSON = true
+	case LongSalvage.Name:
+		o.Salvage = true
 	default:
 		return false, nil
 	}
 	return true, err
+}
+
+// Validate refuses what does not go together.
+func (o *Options) Validate() error {
+	if !o.JSON {
+		return nil
+	}
+	for _, other := range []struct {
+		given  bool
+		letter string
+		why    string
+	}{
+		{o.Machine, "M", "the document is for programs"},
+		{o.Raw, "R", "it has the records with -v"},
+		{o.Quiet, "Q", "it goes to standard output"},
+		{o.Save, "p", "it goes to standard output"},
+		{o.Dir != "", "d", "it goes to standard output"},
+		{o.Text.Unit != stats.Unit{}, "n", "its units are in its keys"},
+	} {
+		if other.given {
+			return fmt.Errorf("options --json and -%s: want one of them: %s", other.letter, other.why)
+		}
+	}
+	return nil
 }
 
 func (o *Options) parseWidth(s string) (float64, error) {

@@ -19,22 +19,35 @@ type Damage struct {
 	// header, then the others as the file has them.
 	Places   []*FormatError
 	Unlisted int   // places beyond
-	Octets   int64 // that were taken for records, and were none
-	Records  int64 // for how many of them they had been room
+	Octets   int64 // that are no records
+	Records  int64 // for how many of them they have room
+	// Contradictions counts records that can be right by themselves and
+	// contradict others, which not this package finds: see [Damage.Contradict].
+	// They are among Octets and Records.
+	Contradictions int64
 }
 
 // add notes a place, which is wrong from offset on.
 func (d *Damage) add(offset int64, format string, args ...any) {
-	d.Add(&FormatError{Offset: offset, What: fmt.Sprintf(format, args...)})
-}
-
-// Add notes a place that somebody else has found.
-func (d *Damage) Add(place *FormatError) {
 	if len(d.Places) == maxPlaces {
 		d.Unlisted++
 		return
 	}
-	d.Places = append(d.Places, place)
+	d.Places = append(d.Places, &FormatError{Offset: offset, What: fmt.Sprintf(format, args...)})
+}
+
+// leaveOut notes that there are no records from offset on to end.
+func (d *Damage) leaveOut(offset, end, recordSize int64, why string) {
+	d.add(offset, "%d octets are left out: %s", end-offset, why)
+	d.Octets += end - offset
+	d.Records += (end - offset + recordSize - 1) / recordSize
+}
+
+// Contradict notes that the i-th record of r, which is salvaged, contradicts
+// others, and is left out by whoever has found that.
+func (d *Damage) Contradict(r *Reader, i int64, why string) {
+	d.leaveOut(r.Offset(i), r.Offset(i)+r.recordSize, r.recordSize, why)
+	d.Contradictions++
 }
 
 // None reports whether nothing was wrong.
@@ -255,7 +268,7 @@ func (s *salvager) scan() error {
 			continue
 		}
 		if gap < at {
-			s.leaveOut(gap, at, why)
+			s.damage.leaveOut(gap, at, s.recordSize, why.Error())
 		}
 		if gap < at || s.records == 0 {
 			s.runs = append(s.runs, run{s.records, at})
@@ -271,7 +284,7 @@ func (s *salvager) scan() error {
 		gap = s.salvageSkips(gap)
 	}
 	if gap < s.end {
-		s.leaveOut(gap, s.end, why)
+		s.damage.leaveOut(gap, s.end, s.recordSize, why.Error())
 	}
 	return s.judge(why)
 }
@@ -304,13 +317,6 @@ func (s *salvager) octets(offset int64) ([]byte, error) {
 		}
 	}
 	return s.buf[offset-s.from:], nil
-}
-
-// leaveOut notes that there are no records from offset on to end.
-func (s *salvager) leaveOut(offset, end int64, why error) {
-	s.damage.add(offset, "%d octets are left out: %v", end-offset, why)
-	s.damage.Octets += end - offset
-	s.damage.Records += (end - offset + s.recordSize - 1) / s.recordSize
 }
 
 // check reports why b does not begin with a record that can be right.
