@@ -16,6 +16,9 @@ import (
 // removes it unless it was committed.
 type File struct {
 	*os.File
+	// Perm is who may do what with the file once it is committed, 0644 if it is
+	// zero. Until then only its owner may.
+	Perm      fs.FileMode
 	dir, name string // where it is going to be; name is empty if that is still open
 	kept      bool
 }
@@ -83,7 +86,7 @@ func (f *File) Commit() error {
 // what has that name. It returns the file's path. The file stays open.
 func (f *File) CommitAs(name string) (path string, err error) {
 	path = filepath.Join(f.dir, name)
-	if err := cmp.Or(f.Chmod(0o644), f.Sync()); err != nil {
+	if err := cmp.Or(f.Chmod(cmp.Or(f.Perm, 0o644)), f.Sync()); err != nil {
 		return "", err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {

@@ -2,52 +2,26 @@ package table
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"owl/internal/testprog"
 )
 
-// openTerminal returns both ends of a pseudo-terminal.
-func openTerminal(t *testing.T) (program, user *os.File) {
-	t.Helper()
-	user, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("NOT CHECKED: no pseudo-terminals here: %v", err)
-	}
-	t.Cleanup(func() { user.Close() })
-	if err := unix.IoctlSetPointerInt(int(user.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(user.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("NOT CHECKED: no pseudo-terminals here: %v", err)
-	}
-	t.Cleanup(func() { program.Close() })
-	return program, user
-}
-
 func TestTerminalSize(t *testing.T) {
-	program, user := openTerminal(t)
-	size := terminalSize(program)
+	terminal := testprog.NewTerminal(t)
+	size := terminalSize(terminal.Program)
 	if size == nil {
 		t.Fatal("a pseudo-terminal is not taken for a terminal")
 	}
 	if c, r := size(); c != 80 || r != 24 {
 		t.Errorf("a terminal that does not know its size is %d×%d, want 80×24", c, r)
 	}
-	if err := unix.IoctlSetWinsize(int(user.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: 132, Row: 43}); err != nil {
-		t.Fatal(err)
-	}
+	terminal.Resize(t, 132, 43)
 	if c, r := size(); c != 132 || r != 43 {
 		t.Errorf("size %d×%d, want 132×43", c, r)
 	}
-	if !New(program).Live() || NewLines(program).Live() {
+	if !New(terminal.Program).Live() || NewLines(terminal.Program).Live() {
 		t.Error("New must draw on a terminal, NewLines must not")
 	}
 }

@@ -111,8 +111,8 @@ func StartIn(t testing.TB, place Place, cmd *exec.Cmd) *Process {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid = true
-	cmd.WaitDelay = 5 * time.Second // a child that lives on keeps the pipes open
+	cmd.SysProcAttr.Setpgid = !cmd.SysProcAttr.Setsid // a session begins with a group
+	cmd.WaitDelay = 5 * time.Second                   // a child that lives on keeps the pipes open
 	if err := place.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
