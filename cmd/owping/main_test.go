@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -80,7 +81,7 @@ func reported(t *testing.T, path string, options string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Flush(); err != nil {
+	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -124,6 +125,7 @@ func TestOutput(t *testing.T) {
 		{"-M -U -b 0.001 -N 7", false},
 		{"-v -n u -a 50,99", false},
 		{"-v5", false},
+		{"--json -v -N 7 -a 95", true},
 		{"-R", true},
 		{"-R -Q", true},
 	} {
@@ -141,10 +143,55 @@ func TestOutput(t *testing.T) {
 			if (head == "") != tt.quiet {
 				t.Errorf("begins with %.60q", stdout)
 			}
+			if strings.Contains(tt.args, "--json") {
+				want := []any{described(t, reported(t, to, tt.args), "to"), described(t, reported(t, from, tt.args), "from")}
+				var got document
+				if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+					t.Fatalf("%v\n%s", err, stdout)
+				}
+				if d := cmp.Diff(document{report.Schema, "owping", want}, got); d != "" {
+					t.Errorf("(-owstats +owping)\n%s", d)
+				}
+				return
+			}
 			if d := cmp.Diff(reported(t, to, tt.args)+reported(t, from, tt.args), stdout[len(head):]); d != "" {
 				t.Errorf("(-owstats +owping)\n%s", d)
 			}
 		})
+	}
+}
+
+// A document is what --json prints.
+type document struct {
+	Schema   string `json:"schema"`
+	Program  string `json:"program"`
+	Sessions []any  `json:"sessions"`
+}
+
+// described returns the session of a document that owstats would print as owping
+// knows it, with its direction.
+func described(t *testing.T, text, direction string) any {
+	t.Helper()
+	var d document
+	if err := json.Unmarshal([]byte(text), &d); err != nil || len(d.Sessions) != 1 {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	session := d.Sessions[0].(map[string]any)
+	session["direction"] = direction
+	return session
+}
+
+// A document has the sessions that there are.
+func TestDocumentOfOneSession(t *testing.T) {
+	t.Parallel()
+	peer := pingtest.New(t, pingtest.Config{Fetch: owamp.AcceptReject})
+	code, stdout, stderr := owping(t, with("--json", peer.Addr)...)
+	var got document
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatalf("%v\n%s", err, stdout)
+	}
+	if code != 1 || !strings.HasPrefix(complaints(stderr), "owping: Unable to fetch data for sid(") || len(got.Sessions) != 1 || got.Sessions[0].(map[string]any)["direction"] != "from" {
+		t.Errorf("exit code %d, %s\n%s", code, stderr, stdout)
 	}
 }
 

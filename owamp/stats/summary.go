@@ -81,9 +81,9 @@ type Summary struct {
 }
 
 // MaxUnrecorded is for how many packets without a record a schedule is computed:
-// two or three seconds. What claims more is no receiver's file, or that of a
+// a second or two. What claims more is no receiver's file, or that of a
 // session that was meant to last until somebody ends it.
-const MaxUnrecorded = 1 << 27
+const MaxUnrecorded = 1 << 26
 
 // A RecordError is a record that contradicts the ones before it or the
 // session's schedule. No receiver writes such a record.
