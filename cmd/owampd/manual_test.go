@@ -52,7 +52,7 @@ func TestManualExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Release()
-	_, err = ledger.Reserve(others, policy.Request{Bandwidth: 32_800})
+	_, err = ledger.Reserve(others, policy.Request{Bandwidth: 33_600})
 	if err == nil || !strings.Contains(manual(t, "limits.md"), err.Error()) {
 		t.Errorf("%v: the manual's is another", err)
 	}
