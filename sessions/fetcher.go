@@ -186,7 +186,7 @@ func (f *fetcher) connect(ctx context.Context) error {
 	if err != nil {
 		return &failure{GapPeerUnreachable, err}
 	}
-	f.client, err = control.Connect(ctx, path.Conn, control.ClientConfig{Modes: f.cfg.Modes, Now: f.cfg.Clock.Now})
+	f.client, err = control.Connect(ctx, path.Conn, f.cfg.Control)
 	if _, denied := errors.AsType[*control.DeniedError](err); denied {
 		return &failure{GapRefused, err}
 	}

@@ -172,7 +172,7 @@ func (s *session) try(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, &failure{GapPeerUnreachable, err}
 	}
-	s.client, err = control.Connect(ctx, path.Conn, control.ClientConfig{Modes: s.cfg.Modes, Now: s.cfg.Clock.Now})
+	s.client, err = control.Connect(ctx, path.Conn, s.cfg.Control)
 	if err != nil {
 		return false, s.refusal(err, path.Conn.RemoteAddr().String())
 	}

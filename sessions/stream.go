@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"owl/owamp"
+	"owl/owamp/control"
 	"owl/owamp/schedule"
 	"owl/owamp/stats"
 	"owl/owamp/window"
@@ -69,14 +70,16 @@ type Clock interface {
 type StreamConfig struct {
 	// Dial opens a control connection. It is called for each session, so that
 	// a peer that has moved to another address is found again.
-	Dial   func(context.Context) (Path, error)
-	Modes  owamp.Mode // acceptable security modes
-	Clock  Clock
-	Prober ports.Prober
-	Ports  probe.PortRange // for the test packets; zero: any
-	Device string          // bind test sockets to this device, if not empty
-	Random io.Reader
-	Log    *slog.Logger
+	Dial func(context.Context) (Path, error)
+	// Control is how control connections are set up: in which modes, and as
+	// whom. Its clock is the stream's.
+	Control control.ClientConfig
+	Clock   Clock
+	Prober  ports.Prober
+	Ports   probe.PortRange // for the test packets; zero: any
+	Device  string          // bind test sockets to this device, if not empty
+	Random  io.Reader
+	Log     *slog.Logger
 
 	// Send makes this host the sender. The peer records, and what it has
 	// recorded of a session is fetched when that has ended, over a control
@@ -143,9 +146,7 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	if cfg.RetryCap <= 0 {
 		cfg.RetryCap = time.Minute
 	}
-	if cfg.Modes == 0 {
-		cfg.Modes = owamp.ModeOpen
-	}
+	cfg.Control.Now = cfg.Clock.Now
 	s := &Stream{
 		cfg:     cfg,
 		log:     cfg.Log,

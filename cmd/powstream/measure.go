@@ -107,7 +107,6 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 // stream returns what the options say of the stream.
 func (o *options) stream() sessions.StreamConfig {
 	return sessions.StreamConfig{
-		Modes:       owamp.ModeOpen,
 		Ports:       o.ports,
 		Device:      o.conn.Device,
 		Send:        o.send,
