@@ -356,9 +356,9 @@ func (f *fetcher) try(ctx, last context.Context, s *session) error {
 }
 
 // getAll fetches all records of s into its file. A peer that was not told of the
-// end refuses the whole, perhaps for ever, but not what was sent by then; the
-// same is asked for where time is short, for some peers take their time over the
-// whole.
+// end, or was about to end itself, may refuse the whole for ever, but not what
+// was sent by then; the same is asked for where time is short, for some peers
+// take their time over the whole.
 func (f *fetcher) getAll(ctx, last context.Context, s *session) error {
 	if ctx.Err() != nil {
 		return f.get(last, s, 0, s.sent.report.NextSeq-1, s.file)
@@ -373,9 +373,13 @@ func (f *fetcher) getAll(ctx, last context.Context, s *session) error {
 	return f.get(ctx, s, 0, s.sent.report.NextSeq-1, s.file)
 }
 
-// giveUp leaves s to the peer: its time was not measured.
+// giveUp leaves s to the peer: its time was not measured. What broke the session
+// itself counts for more than what it has led to.
 func (f *fetcher) giveUp(s *session, err error) {
 	reason := reasonOf(err)
+	if !s.sent.stopped {
+		reason = s.sent.reason
+	}
 	f.log.Error(fmt.Sprintf("session %v is not to be had from the peer: %v", s.spec.SID, err))
 	f.tellGap(reason, s.known(), s.sent.until)
 	f.lose(s, reason)

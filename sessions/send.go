@@ -22,7 +22,7 @@ type sent struct {
 	report  owamp.SendReport
 	until   owamp.Timestamp // the scheduled time of the last packet that was sent
 	at      time.Time       // when
-	stopped bool            // the peer was told, and has said so
+	stopped bool            // the peer was told, has said so, and did not want it itself
 	reason  GapReason       // why the peer has recorded less than was sent, if so
 
 	// The fetcher's notes.
@@ -90,7 +90,8 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 	}
 
 	going := ctx.Err() == nil
-	s.sent.report, s.sent.at, s.sent.stopped = report, time.Now(), lost == nil
+	s.sent.report, s.sent.at = report, time.Now()
+	s.sent.stopped = lost == nil && (!going || report.NextSeq == s.spec.Packets)
 	s.sent.until, err = s.sentUntil(report.NextSeq)
 	s.track.Sent(report, s.spec.Packets)
 	switch {
