@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 
 	"owl/internal/aside"
 	"owl/internal/cli"
@@ -77,7 +78,7 @@ const letters = cli.ClientLetters + report.Letters + "hw"
 // getopt has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, letters, cli.StandardLong)
+	opts, rest, err := getopt.ParseMixed(args, letters, slices.Concat(cli.ClientLong, cli.StandardLong))
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
@@ -131,7 +132,12 @@ func (f *fetcher) run(ctx context.Context) bool {
 		f.log.Error(err.Error())
 		return false
 	}
-	client, _, err := f.conn.Connect(ctx, dialer)
+	cfg, err := f.conn.Config(ctx, f.log)
+	if err != nil {
+		f.log.Error(err.Error())
+		return false
+	}
+	client, _, err := dialer.Connect(ctx, cfg)
 	if err != nil {
 		f.log.Error(err.Error())
 		return false

@@ -76,7 +76,7 @@ func parse(args []string) (*options, error) {
 		ports:    probe.PortRange{Low: 8760, High: 9960},
 		endDelay: -1,
 	}
-	opts, rest, err := getopt.ParseMixed(args, letters, slices.Concat(cli.StandardLong, report.Long))
+	opts, rest, err := getopt.ParseMixed(args, letters, slices.Concat(cli.ClientLong, report.Long, cli.StandardLong))
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}

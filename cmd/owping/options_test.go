@@ -57,7 +57,10 @@ func TestParse(t *testing.T) {
 		"-w h":           func(*options) {},
 		"-6 -S eth0 h":   func(o *options) { o.conn = cli.ClientOptions{Family: cli.IPv6, Source: "eth0"} },
 		"-A AOE -B d h":  func(o *options) { o.conn = cli.ClientOptions{Modes: 7, Device: "d"} },
-		"--json -N 5 h":  func(o *options) { o.report = report.Options{JSON: true, Part: 5} },
+		"-u u -k f --max-pbkdf2-count 5000 h": func(o *options) {
+			o.conn = cli.ClientOptions{User: "u", KeyFile: "f", MaxCount: 5000}
+		},
+		"--json -N 5 h": func(o *options) { o.report = report.Options{JSON: true, Part: 5} },
 		"-MN5 -v3 -n u h": func(o *options) {
 			o.report = report.Options{Machine: true, Part: 5, Verbose: true, Limit: 3, Text: stats.ReportOptions{Unit: stats.Microseconds}}
 		},
@@ -118,8 +121,11 @@ func TestBadArguments(t *testing.T) {
 		{"-4 -6 h", "-4 and -6 flags cannot be set together", false},
 		{"-B a -B b h", "-B can only be used once", false},
 		{"-A X h", "Invalid -authmode X: want letters out of A, E and O", false},
-		{"-A AE h", "-A AE: only open mode (O) is to be had", false},
-		{"-u u h", "-u and -k: only open mode is to be had, which has no users", false},
+		{"-A AE h", "option -A: AE: want -u, too, or open mode (O), which has no users", false},
+		{"-k f h", "option -k: want -u, too, for whose pass-phrase it is", false},
+		{"-u #u h", `option -u: "#u": want a name without # in front`, false},
+		{"-u u -k /nonexistent h", "option -k: open /nonexistent: no such file or directory", false},
+		{"--max-pbkdf2-count 4294967296 h", `option --max-pbkdf2-count: "4294967296": want a number from 1024 to 4294967295`, false},
 	} {
 		code, stdout, stderr := owping(t, strings.Fields(tt.args)...)
 		first, rest, _ := strings.Cut(stderr, "\n")

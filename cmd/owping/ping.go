@@ -54,6 +54,12 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
+	setUp, cancel := until(ctx, early) // as long as there is nothing to report
+	defer cancel()
+	how, err := p.conn.Config(setUp, p.log)
+	if err != nil {
+		return unlessInterrupted(setUp, err)
+	}
 	clock := clock.New(clock.Config{Shift: shift})
 	cli.WarnClock(clock.State().Synchronized, p.log)
 	engine, err := probe.New(probe.Config{Clock: clock, Log: p.log})
@@ -71,13 +77,11 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 
 	var background sync.WaitGroup
 	defer background.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel = context.WithCancel(ctx)
 	defer cancel()
 	background.Go(func() { clock.Run(ctx) })
 
-	setUp, cancel := until(ctx, early) // as long as there is nothing to report
-	defer cancel()
-	client, conn, err := p.conn.Connect(setUp, dialer)
+	client, conn, err := dialer.Connect(setUp, how)
 	if err != nil {
 		return unlessInterrupted(setUp, err)
 	}

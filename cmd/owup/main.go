@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"owl/internal/cli"
@@ -34,7 +36,7 @@ func run(ctx context.Context, args []string, _ func(string) string, stdout, stde
 	if o.Asked() {
 		return program.Tell(o.Standard, stdout)
 	}
-	since, err := o.ask(ctx)
+	since, err := o.ask(ctx, cli.NewLogger(cli.LogConfig{Program: "owup", Stderr: stderr, NoPID: true}))
 	if err != nil {
 		fmt.Fprintf(stderr, "owup: %v\n", err)
 		return 1
@@ -51,10 +53,12 @@ type options struct {
 	server string
 }
 
+const letters = cli.ClientLetters + "hw"
+
 // parse reads a command line.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, cli.ClientLetters+"hw", cli.StandardLong)
+	opts, rest, err := getopt.ParseMixed(args, cli.ClientLetters+"hw", slices.Concat(cli.ClientLong, cli.StandardLong))
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
@@ -77,12 +81,16 @@ func parse(args []string) (*options, error) {
 }
 
 // ask asks the server since when it has been up.
-func (o *options) ask(ctx context.Context) (time.Time, error) {
+func (o *options) ask(ctx context.Context, log *slog.Logger) (time.Time, error) {
 	dialer, err := o.conn.Dialer(net.DefaultResolver, "", o.server)
 	if err != nil {
 		return time.Time{}, err
 	}
-	client, _, err := o.conn.Connect(ctx, dialer)
+	cfg, err := o.conn.Config(ctx, log)
+	if err != nil {
+		return time.Time{}, err
+	}
+	client, _, err := dialer.Connect(ctx, cfg)
 	if err != nil {
 		return time.Time{}, err
 	}

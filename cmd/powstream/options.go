@@ -227,6 +227,10 @@ func (o *options) validate() error {
 		return fmt.Errorf("Number of summary packets (-N %d) must be a divisor of the number of session packets (-c %d).", o.part, o.packets)
 	case length > maxSeconds:
 		return fmt.Errorf("-c %d packets each -i %g s: want sessions of at most 30 years", o.packets, o.interval)
+	case o.conn.Modes != 0 && o.conn.Modes&owamp.ModeOpen == 0:
+		return fmt.Errorf("-A %v: only open mode (O) is to be had", o.conn.Modes)
+	case o.conn.User != "" || o.conn.KeyFile != "":
+		return errors.New("-u and -k: only open mode is to be had, which has no users")
 	}
 	if o.send && o.endDelay == 0 {
 		o.endDelay = sendEndDelay

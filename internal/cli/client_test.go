@@ -10,12 +10,12 @@ import (
 
 func TestClientOptions(t *testing.T) {
 	var o ClientOptions
-	for _, opt := range [][2]string{{"6", ""}, {"6", ""}, {"A", "ao"}, {"S", "eth0"}, {"B", "eth1"}, {"u", "joe"}, {"k", "file"}} {
+	for _, opt := range [][2]string{{"6", ""}, {"6", ""}, {"A", "ao"}, {"S", "eth0"}, {"B", "eth1"}, {"u", "joe"}, {"k", "file"}, {"max-pbkdf2-count", "1024"}} {
 		if ok, err := o.Set(opt[0], opt[1]); !ok || err != nil {
 			t.Errorf("-%s %s: %v, %v", opt[0], opt[1], ok, err)
 		}
 	}
-	want := ClientOptions{Family: IPv6, Modes: owamp.ModeAuthenticated | owamp.ModeOpen, Source: "eth0", Device: "eth1", User: "joe", KeyFile: "file"}
+	want := ClientOptions{Family: IPv6, Modes: owamp.ModeAuthenticated | owamp.ModeOpen, Source: "eth0", Device: "eth1", User: "joe", KeyFile: "file", MaxCount: 1024}
 	if d := cmp.Diff(want, o); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}

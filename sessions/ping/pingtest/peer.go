@@ -35,6 +35,9 @@ type Config struct {
 	// Accept says what to answer to a request for the session, 0 being the
 	// first that any client asks for.
 	Accept func(n int, spec *owamp.SessionSpec) owamp.Accept
+	// Passphrases are those of users; with any, the peer has all modes and not
+	// only the open one.
+	Passphrases map[string]string
 	// Fetch is what to answer to each Fetch-Session.
 	Fetch owamp.Accept
 	// Over ends each test early, by closing it.
@@ -59,6 +62,7 @@ type Peer struct {
 
 	mu       sync.Mutex
 	asked    []owamp.SessionSpec
+	admitted []control.Peer
 	conns    []net.Conn
 	received map[owamp.SID]chan struct{} // closed when the session has ended
 }
@@ -119,6 +123,13 @@ func (p *Peer) Asked() []owamp.SessionSpec {
 	return append([]owamp.SessionSpec(nil), p.asked...)
 }
 
+// Admitted returns which clients were let in so far.
+func (p *Peer) Admitted() []control.Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]control.Peer(nil), p.admitted...)
+}
+
 // Received waits until a session that the peer receives has ended, and returns
 // the path of its file.
 func (p *Peer) Received(sid owamp.SID) string {
@@ -145,19 +156,37 @@ func (p *Peer) Keep(sid owamp.SID, octets []byte) {
 
 func (p *Peer) serve(ctx context.Context, conn net.Conn) {
 	h := &handler{Peer: p}
-	_ = control.Serve(ctx, conn, control.ServerConfig{
+	cfg := control.ServerConfig{
 		Modes: owamp.ModeOpen,
 		Start: p.Start,
 		Now:   p.clock.Now,
-	}, h) // the test sees what comes of an error
+		Passphrase: func(user string) ([]byte, bool) {
+			passphrase, ok := p.cfg.Passphrases[user]
+			return []byte(passphrase), ok
+		},
+	}
+	if len(p.cfg.Passphrases) > 0 {
+		cfg.Modes |= owamp.ModeAuthenticated | owamp.ModeEncrypted
+	}
+	_ = control.Serve(ctx, conn, cfg, h) // the test sees what comes of an error
 	h.close()
 }
 
 // A handler has the sessions of one connection.
 type handler struct {
 	*Peer
-	tests []*test
-	ports []ports.Port
+	client *control.Peer
+	tests  []*test
+	ports  []ports.Port
+}
+
+// Admit implements [control.Admitter].
+func (h *handler) Admit(p *control.Peer) owamp.Accept {
+	h.client = p
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.admitted = append(h.admitted, *p)
+	return owamp.AcceptOK
 }
 
 // A test is one session.
@@ -225,7 +254,7 @@ func (h *handler) receive(t *test) (err error) {
 	if err != nil {
 		return err
 	}
-	opener := owamp.Seal{}.Opener()
+	opener := h.client.Seal(t.spec.SID).Opener()
 	h.mu.Lock()
 	h.received[t.spec.SID] = t.ended
 	h.mu.Unlock()
@@ -261,7 +290,7 @@ func (h *handler) send(t *test) error {
 		Schedule: gen,
 		Packets:  t.spec.Packets,
 		Timeout:  t.spec.Timeout,
-		Sealer:   owamp.Seal{}.Sealer(),
+		Sealer:   h.client.Seal(t.spec.SID).Sealer(),
 		SID:      t.spec.SID,
 		Padding:  t.spec.Padding,
 		DSCP:     dscp,
