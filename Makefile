@@ -13,7 +13,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector alone needs cgo, and with it a C compiler.
 RACE = $(shell command -v gcc >/dev/null 2>&1 && echo CGO_ENABLED=1 $(GO) test -race || echo $(GO) test)
 
-.PHONY: all build demo test test-long interop bench fuzz lint install clean help tools vet
+.PHONY: all build demo test test-long interop bench fuzz lint man install clean help tools vet
 
 all: build
 
@@ -53,12 +53,20 @@ lint: ## golangci-lint, which also holds the directions of imports
 		test -z "$$(gofmt -l . | tee /dev/stderr)" && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...; \
 	fi
 
-install: build ## programs into $(DESTDIR)$(PREFIX), owampd into sbin
+man: build ## the manual pages in packaging/man, from their sources and from what the programs say
+	$(GO) run ./packaging/man bin
+
+install: build ## programs and manual pages into $(DESTDIR)$(PREFIX), owampd into sbin
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/sbin'
 	@for p in bin/*; do \
 		case $$p in bin/owampd) d=sbin ;; *) d=bin ;; esac; \
 		echo install -m 755 "$$p" '$(DESTDIR)$(PREFIX)'/$$d; \
 		install -m 755 "$$p" '$(DESTDIR)$(PREFIX)'/$$d || exit; \
+	done
+	@for s in 1 5 7 8; do \
+		echo install -m 644 packaging/man/man$$s/*.$$s '$(DESTDIR)$(PREFIX)'/share/man/man$$s; \
+		install -d '$(DESTDIR)$(PREFIX)'/share/man/man$$s || exit; \
+		install -m 644 packaging/man/man$$s/*.$$s '$(DESTDIR)$(PREFIX)'/share/man/man$$s || exit; \
 	done
 
 clean: ## remove what was built

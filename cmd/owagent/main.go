@@ -15,11 +15,13 @@ import (
 
 var program = cli.Program{Name: "owagent", Usage: `usage: owagent demo
 
-   demo       measure one-way latency on loopback and show it, until Ctrl-C or
-              for DEMO_SECONDS seconds
-   -h, --help print this message
-   --version  print the version
+   demo        measure one-way latency on loopback and show it, until Ctrl-C or
+               for DEMO_SECONDS seconds
+   -h, --help  print this message
+   --version   print the version
 `}
+
+const letters = "h"
 
 func main() {
 	ctx, _, stop := cli.Signals(context.Background())
@@ -30,7 +32,7 @@ func main() {
 
 // run is the program.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	opts, rest, err := getopt.Parse(args[1:], "h", cli.StandardLong)
+	opts, rest, err := getopt.Parse(args[1:], letters, cli.StandardLong)
 	if err == nil && len(opts) > 0 {
 		var asked cli.Standard
 		asked.SetStandard(opts[0].Name)

@@ -59,11 +59,13 @@ type options struct {
 	user   string
 }
 
+const letters = "df:hn"
+
 // parse reads a command line. Options may stand behind the identity, as GNU
 // getopt has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, "df:hn", cli.StandardLong)
+	opts, rest, err := getopt.ParseMixed(args, letters, cli.StandardLong)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
