@@ -2,7 +2,6 @@ package interop
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -129,7 +127,7 @@ func TestInteropInterrupted(t *testing.T) {
 	to, from := filepath.Join(dir, "to.owp"), filepath.Join(dir, "from.owp")
 	p := testprog.Start(t, own.command("owping", "-c", "100000", "-i", "0.01", "-L", "0.5", "-P", "0", "-T", to, "-F", from, v.at(false)))
 	p.Await(t, p.Stdout, "start", func(text string) bool { return approximately.MatchString(text) })
-	awaitRecords(t, dir)
+	awaitRecords(t, filepath.Join(dir, ".owping-*.i"), 80)
 	p.Signal(syscall.SIGINT)
 	if code := p.ExitCode(t); code != 0 {
 		t.Errorf("exit code %d: %s", code, p.Stderr)
@@ -163,25 +161,4 @@ func TestInteropOwup(t *testing.T) {
 			t.Errorf("of %s's owampd: the reference says %q, Owl %q", s.name, said[0], said[1])
 		}
 	}
-}
-
-// awaitRecords waits until the file of a session that is being received in dir
-// has some records.
-func awaitRecords(t *testing.T, dir string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for ctx.Err() == nil {
-		files, err := filepath.Glob(filepath.Join(dir, ".owping-*.i"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range files {
-			if info, err := os.Stat(f); err == nil && info.Size() > 2000 {
-				return
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("no records")
 }

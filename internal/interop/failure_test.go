@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"testing"
@@ -24,10 +25,12 @@ func TestInteropServerEnds(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			v := c.serve(t, 0)
-			s := &stream{client: own, server: c, packets: 200, part: 50, dir: t.TempDir()}
+			s := &stream{client: own, server: c, packets: 400, dir: t.TempDir()}
 			s.start(t, v)
-			// The second session is a second old when the first is written.
+			// The second session is in its midst, and more than a time-out old, so
+			// that there are packets which a sender's leave does not put in doubt.
 			awaitFiles(t, s.Process, 1, ".owp")
+			awaitRecords(t, filepath.Join(s.dir, ".owl-*.owp.i"), 130)
 			v.SignalGroup(sig)
 			v.ExitCode(t)
 			awaitFiles(t, s.Process, 2, ".owp")

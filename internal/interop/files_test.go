@@ -2,11 +2,13 @@ package interop
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"owl/internal/testprog"
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/owamp/schedule"
@@ -37,6 +39,25 @@ func read(t testing.TB, path string) *measured {
 		m.records = append(m.records, rec)
 	}
 	return m
+}
+
+// awaitRecords waits until a file that matches pattern, of a session that is
+// being received, has n records.
+func awaitRecords(t testing.TB, pattern string, n int) {
+	t.Helper()
+	const recordSize = 25
+	testprog.Until(t, fmt.Sprintf("a file %s with %d records", pattern, n), func() error {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil && info.Size() > int64(n*recordSize) {
+				return nil
+			}
+		}
+		return fmt.Errorf("files %v", files)
+	})
 }
 
 // sessionsIn reads all sessions that a powstream has written to dir, in order

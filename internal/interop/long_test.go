@@ -12,21 +12,26 @@ import (
 var longArgs = []string{"-c", "100", "-i", "0.01", "-L", "2"}
 
 // TestInteropLong lets such sessions follow one another for two minutes, from
-// the reference's owampd and from Owl's side by side.
+// the reference's owampd and from Owl's, and to them, side by side.
 func TestInteropLong(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: takes two minutes")
 	}
 	t.Parallel()
 	c, own := reference(t), owl(t)
-	for _, from := range []suite{c, own} {
-		t.Run(from.name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			v := from.serve(t, 0)
-			args := append([]string{"-p", "-P", "0", "-d", dir}, longArgs...)
-			checkLong(t, testprog.Start(t, own.command("powstream", append(args, v.at(true))...)), dir)
-		})
+	for _, peer := range []suite{c, own} {
+		for _, way := range []string{"from", "to"} {
+			t.Run(way+" "+peer.name, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				v := peer.serve(t, 0)
+				args := append([]string{"-p", "-P", "0", "-d", dir}, longArgs...)
+				if way == "to" {
+					args = append(args, "-t")
+				}
+				checkLong(t, testprog.Start(t, own.command("powstream", append(args, v.at(true))...)), dir)
+			})
+		}
 	}
 }
 
