@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"slices"
 	"time"
 
@@ -203,7 +204,8 @@ type Fetcher interface {
 	// both inclusive and in this order, of session sid; 0 and [math.MaxUint32]
 	// are the whole session, which is refused while it runs (RFC 4656 section
 	// 3.9). It is not called while sessions of this connection run. The peer
-	// may be anyone: who may fetch what is the handler's to say.
+	// may be anyone: who may fetch what is the handler's to say. The context
+	// ends also when the peer goes while it waits for the answer.
 	Fetch(ctx context.Context, sid owamp.SID, begin, end uint32) FetchAnswer
 }
 
@@ -240,14 +242,40 @@ func (s *server) fetch(ctx context.Context, head *[owamp.BlockSize]byte) error {
 	if fetcher, ok := s.h.(Fetcher); ok {
 		a.Accept = owamp.AcceptReject
 		if request.Begin <= request.End {
-			a = fetcher.Fetch(ctx, request.SID, request.Begin, request.End)
+			err = s.attended(ctx, func(ctx context.Context) {
+				a = fetcher.Fetch(ctx, request.SID, request.Begin, request.End)
+			})
 		}
 	}
-	err = s.sendFetched(&a)
+	if err == nil {
+		err = s.sendFetched(&a)
+	}
 	if a.Done != nil {
 		a.Done(err)
 	}
 	return err
+}
+
+// attended runs f, whose context ends when the peer closes the connection, which
+// is then the error. What the peer sends meanwhile is read later.
+func (s *server) attended(ctx context.Context, f func(context.Context)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	_ = s.s.conn.SetReadDeadline(time.Time{})
+	lost := make(chan error, 1)
+	go func() {
+		_, err := s.s.in.Peek(1)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil // f has returned
+		} else if err != nil {
+			err = &ConnError{"answering Fetch-Session", err}
+			cancel(err)
+		}
+		lost <- err
+	}()
+	f(ctx)
+	_ = s.s.conn.SetReadDeadline(longAgo)
+	return <-lost
 }
 
 // sendFetched sends an answer, in memory that does not depend on its length.

@@ -367,6 +367,60 @@ func TestFetchServerCanceled(t *testing.T) {
 	}
 }
 
+// A client that goes while the server looks for a session is not waited for.
+// One that has sent its next message already stays, and gets both answers.
+func TestFetchServerAlone(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			k := randomKept(1, 1, 0, 10)
+			h := &waitingFetcher{fakeFetcher: newFetcher(k.answer)}
+			h.wait = func(ctx context.Context) {
+				select {
+				case <-ctx.Done():
+				case <-time.After(31 * time.Second):
+				}
+			}
+			cfg := openMode()
+			cfg.IdleTimeout = 10 * time.Second // which is not the handler's
+			conn, ended := serve(t.Context(), cfg, h)
+			read(t, conn, owamp.ServerGreetingSize)
+			write(conn, setUp(), 1000)
+			read(t, conn, owamp.ServerStartSize)
+			begin := time.Now()
+			ask := owamp.FetchSession{End: math.MaxUint32, SID: k.head.Spec.SID}.Append(nil)
+			write(conn, ask, 1000)
+			synctest.Wait()
+			if gone {
+				conn.Close()
+			} else {
+				go write(conn, ask, 1000)
+				answer := make([]byte, 2000)
+				n, _ := io.ReadAtLeast(conn, answer, 2*owamp.FetchAckSize)
+				if ack := (owamp.FetchAck{Finished: 1, NextSeq: 10, Records: 10}).Append(nil); !bytes.HasPrefix(answer[:n], ack) {
+					t.Errorf("answer %x, want %x", answer[:n], ack)
+				}
+				if took := time.Since(begin); took != 31*time.Second {
+					t.Errorf("answered after %v", took)
+				}
+				go io.Copy(io.Discard, conn)
+				time.Sleep(40 * time.Second)
+				conn.Close()
+			}
+			err := <-ended
+			if took := time.Since(begin); gone && (took != 0 || !errors.Is(err, io.EOF)) {
+				t.Errorf("ended after %v with %v", took, err)
+			}
+			want := 2
+			if gone {
+				want = 1
+			}
+			if len(h.done) != want || (h.done[0] != nil) != gone {
+				t.Errorf("done with %v", h.done)
+			}
+		})
+	}
+}
+
 // A waitingFetcher takes its time.
 type waitingFetcher struct {
 	*fakeFetcher

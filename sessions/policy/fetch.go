@@ -55,8 +55,8 @@ func (p Peer) AppendText(b []byte) ([]byte, error) {
 	if p.User == "" {
 		return b, nil
 	}
-	if err := checkUser(p.User); err != nil {
-		return b, err
+	if err := CheckUser(p.User); err != nil {
+		return b, fmt.Errorf("user %.*q: %w", maxName, p.User, err)
 	}
 	b = append(b, ' ')
 	return append(b, p.User...), nil
@@ -67,18 +67,14 @@ func (p *Peer) UnmarshalText(text []byte) error {
 	addr, user, named := strings.Cut(string(text), " ")
 	var err error
 	if p.Addr, err = netip.ParseAddr(addr); err != nil {
-		return fmt.Errorf("peer %q: want an address", text)
+		return fmt.Errorf("peer %.200q: want an address", text)
 	}
-	if p.User = user; named {
-		return checkUser(user)
+	p.User = user
+	if !named {
+		return nil
 	}
-	return nil
-}
-
-// checkUser refuses a name that the one line of a peer has no room for.
-func checkUser(name string) error {
-	if name == "" || len(name) > maxName || strings.ContainsAny(name, "\n\x00") {
-		return fmt.Errorf("user %q: want 1 to %d octets, all in one line", name, maxName)
+	if err := CheckUser(user); err != nil {
+		return fmt.Errorf("peer %.200q: user: %w", text, err)
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ func TestPeerText(t *testing.T) {
 	for text, want := range map[string]Peer{
 		"192.0.2.1":                      {Addr: netip.MustParseAddr("192.0.2.1")},
 		"2001:db8::1 joe":                {netip.MustParseAddr("2001:db8::1"), "joe"},
-		"192.0.2.1 two words":            {netip.MustParseAddr("192.0.2.1"), "two words"},
 		"::1 " + strings.Repeat("x", 80): {netip.MustParseAddr("::1"), strings.Repeat("x", 80)},
 	} {
 		var got Peer
@@ -26,7 +25,7 @@ func TestPeerText(t *testing.T) {
 	if b, err := scoped.AppendText(nil); err != nil || string(b) != "fe80::1" {
 		t.Errorf("%+v: %q, %v", scoped, b, err)
 	}
-	for _, text := range []string{"", " ", "joe", "192.0.2.1 ", "192.0.2.1 a\nb", "::1 " + strings.Repeat("x", 81), "192.0.2"} {
+	for _, text := range []string{"", " ", "joe", "192.0.2.1 ", "192.0.2.1 a\nb", "192.0.2.1 two words", "::1 " + strings.Repeat("x", 81), "192.0.2"} {
 		if err := new(Peer).UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}
@@ -39,7 +38,7 @@ func TestPeerText(t *testing.T) {
 }
 
 func FuzzPeerText(f *testing.F) {
-	for _, s := range []string{"192.0.2.1", "2001:db8::1 joe", "fe80::1%eth0", "::ffff:192.0.2.1 a b"} {
+	for _, s := range []string{"192.0.2.1", "2001:db8::1 joe", "fe80::1%eth0", "::ffff:192.0.2.1 a"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -82,10 +82,10 @@ func (g *Ledger) Replace(l *Limits) {
 	}
 }
 
-// current returns the class in force for one that may be of former limits.
-func (g *Ledger) current(c *Class) *Class {
-	if now := g.limits.byName[c.name]; now != nil {
-		return now
+// current returns the class in force that has the name, or else the root.
+func (g *Ledger) current(name string) *Class {
+	if c := g.limits.byName[name]; c != nil {
+		return c
 	}
 	return g.limits.Root()
 }
@@ -94,11 +94,11 @@ func (g *Ledger) current(c *Class) *Class {
 func (g *Ledger) Used(c *Class) Request {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return *g.used[g.current(c)]
+	return *g.used[g.current(c.name)]
 }
 
-func (g *Ledger) add(c *Class, req Request) {
-	for c := g.current(c); c != nil; c = c.parent {
+func (g *Ledger) add(class string, req Request) {
+	for c := g.current(class); c != nil; c = c.parent {
 		used := g.used[c]
 		for _, res := range resources {
 			*res.amount(used) += *res.amount(&req)
@@ -107,8 +107,8 @@ func (g *Ledger) add(c *Class, req Request) {
 	}
 }
 
-func (g *Ledger) remove(c *Class, req Request) {
-	for c := g.current(c); c != nil; c = c.parent {
+func (g *Ledger) remove(class string, req Request) {
+	for c := g.current(class); c != nil; c = c.parent {
 		used := g.used[c]
 		for _, res := range resources {
 			*res.amount(used) -= *res.amount(&req)
@@ -152,21 +152,13 @@ func stretch(n uint64, f float64) uint64 {
 	return math.MaxUint64
 }
 
-// Reserve reserves req for a session of class c, at every level up to the root
-// or, with a [DeniedError], at none. The session counts as the only one of its
-// control connection; see [Ledger.Account].
-func (g *Ledger) Reserve(c *Class, req Request) (*Reservation, error) {
+// Adopt reserves disk octets for a file that exists, even where that is more
+// than the limits allow: at the start of a server that kept it. It counts for
+// the class of that name or, as long as there is none, for the root.
+func (g *Ledger) Adopt(class string, disk uint64) *Reservation {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.reserve(new(Account), g.current(c), req)
-}
-
-// Adopt reserves disk octets for a file of class c that exists, even where that
-// is more than the limits allow: at the start of a server that kept it.
-func (g *Ledger) Adopt(c *Class, disk uint64) *Reservation {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.hold(new(Account), c, Request{Disk: disk})
+	return g.hold(new(Account), class, Request{Disk: disk})
 }
 
 func (g *Ledger) reserve(a *Account, c *Class, req Request) (*Reservation, error) {
@@ -176,13 +168,13 @@ func (g *Ledger) reserve(a *Account, c *Class, req Request) (*Reservation, error
 	if err := g.fits(c, req, 1); err != nil {
 		return nil, err
 	}
-	return g.hold(a, c, req), nil
+	return g.hold(a, c.name, req), nil
 }
 
-func (g *Ledger) hold(a *Account, c *Class, req Request) *Reservation {
-	r := &Reservation{ledger: g, account: a, class: c, req: req}
+func (g *Ledger) hold(a *Account, class string, req Request) *Reservation {
+	r := &Reservation{ledger: g, account: a, class: class, req: req}
 	a.sessions += req.Sessions
-	g.add(c, req)
+	g.add(class, req)
 	g.held[r] = struct{}{}
 	return r
 }
@@ -202,7 +194,8 @@ func (g *Ledger) Account(peer Peer) *Account { return &Account{ledger: g, peer: 
 // Class returns the class of the account's peer by the limits in force.
 func (a *Account) Class() *Class { return a.ledger.Limits().Class(a.peer.Addr, a.peer.User) }
 
-// Reserve is [Ledger.Reserve] for the class of the account's peer.
+// Reserve reserves req for a session of the account's peer: at every level from
+// its class up to the root or, with a [DeniedError], at none.
 func (a *Account) Reserve(req Request) (*Reservation, error) {
 	g := a.ledger
 	g.mu.Lock()
@@ -226,7 +219,7 @@ func (a *Account) fits(c *Class, sessions int) error {
 type Reservation struct {
 	ledger  *Ledger
 	account *Account
-	class   *Class // when it was made: Replace may bring back a name
+	class   string // the name, which there may be no more, and again later
 
 	req Request // guarded by the ledger; zero once it was released
 }
@@ -236,13 +229,6 @@ func (r *Reservation) Class() *Class {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
 	return r.ledger.current(r.class)
-}
-
-// Held returns what r holds.
-func (r *Reservation) Held() Request {
-	r.ledger.mu.Lock()
-	defer r.ledger.mu.Unlock()
-	return r.req
 }
 
 // Release gives back all that r holds. To release it again does nothing.

@@ -18,6 +18,21 @@ limit leaf with parent=left, bandwidth=400, disk=3k
 limit right with parent=root, bandwidth=0, disk=8k
 `
 
+// Reserve is [Account.Reserve] for a control connection of its own, with a peer
+// of class c.
+func (g *Ledger) Reserve(c *Class, req Request) (*Reservation, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.reserve(new(Account), g.current(c.name), req)
+}
+
+// held returns what r holds.
+func (r *Reservation) held() Request {
+	r.ledger.mu.Lock()
+	defer r.ledger.mu.Unlock()
+	return r.req
+}
+
 func reserve(t *testing.T, g *Ledger, class string, req Request) *Reservation {
 	t.Helper()
 	r, err := g.Reserve(named(t, g, class), req)
@@ -90,8 +105,8 @@ func TestReserve(t *testing.T) {
 
 	a.Release()
 	a.Release()
-	if a.Held() != (Request{}) {
-		t.Errorf("released, and holds %v", a.Held())
+	if a.held() != (Request{}) {
+		t.Errorf("released, and holds %v", a.held())
 	}
 	used(t, g, map[string]Request{
 		"root":  {Bandwidth: 500, Disk: 7000, Sessions: 1},
@@ -199,16 +214,24 @@ func TestDisk(t *testing.T) {
 	}
 	disk := Request{Disk: 4500}
 	used(t, g, map[string]Request{"root": disk, "left": disk, "leaf": disk})
-	if file.Held() != disk || file.Class().Name() != "leaf" {
-		t.Errorf("the file holds %v of %s, want %v of leaf", file.Held(), file.Class().Name(), disk)
+	if file.held() != disk || file.Class().Name() != "leaf" {
+		t.Errorf("the file holds %v of %s, want %v of leaf", file.held(), file.Class().Name(), disk)
 	}
 	file.Release()
 	used(t, g, map[string]Request{})
 
 	// Files that were there before are counted, whatever the limits.
-	old := g.Adopt(named(t, g, "leaf"), 50_000)
+	old := g.Adopt("leaf", 50_000)
 	_, err = g.Reserve(named(t, g, "right"), Request{Disk: 1})
 	denied(t, err, DeniedError{"root", "disk", 1, 50_000, 10_000})
+	old.Release()
+	used(t, g, map[string]Request{})
+
+	// So they are while their class is not there.
+	old = g.Adopt("gone", 100)
+	used(t, g, map[string]Request{"root": {Disk: 100}})
+	g.Replace(parse(t, tree+"limit gone with parent=leaf\n"))
+	used(t, g, map[string]Request{"root": {Disk: 100}, "left": {Disk: 100}, "leaf": {Disk: 100}, "gone": {Disk: 100}})
 	old.Release()
 	used(t, g, map[string]Request{})
 }

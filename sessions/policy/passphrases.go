@@ -25,8 +25,8 @@ const maxPassphraseLines = 1 << 17
 // C suite's server refuses a file in which it is there twice, too, while its
 // clients and its pfstore take the first.
 //
-// The zero Passphrases is an empty file. Methods that only read may be called by several goroutines at once. No verb of
-// package fmt prints what is secret.
+// The zero Passphrases is an empty file. Methods that only read may be called by
+// several goroutines at once. No verb of package fmt prints what is secret.
 type Passphrases struct {
 	lines   []hiddenLine
 	users   map[string]int // which of the lines

@@ -39,13 +39,14 @@ type Source interface {
 
 // Config says what to record and who wants to know.
 type Config struct {
-	Spec *owamp.SessionSpec
-	File *os.File                       // empty, open for reading and writing; the recorder does not close it
-	Now  func() owamp.Timestamp         // the local clock
-	Err  func() owamp.ErrorEstimate     // how good it is now, for the records of lost packets
-	Seen func(recs []owamp.Record)      // each record as the window took it: received, duplicate and lost; may be nil
-	Each uint32                         // packets per part; 0: no parts
-	Part func(r *owp.Reader, part Part) // called when all packets of a part are settled; may be nil without Each
+	Spec   *owamp.SessionSpec
+	File   *os.File                       // empty, open for reading and writing; the recorder does not close it
+	Now    func() owamp.Timestamp         // the local clock
+	Err    func() owamp.ErrorEstimate     // how good it is now, for the records of lost packets
+	Failed func(error)                    // told once, when it happens, why the file has no more records from then on; may be nil
+	Seen   func(recs []owamp.Record)      // each record as the window took it: received, duplicate and lost; may be nil
+	Each   uint32                         // packets per part; 0: no parts
+	Part   func(r *owp.Reader, part Part) // called when all packets of a part are settled; may be nil without Each
 }
 
 // A Recorder records one session. Make it with [New], give its
@@ -211,10 +212,14 @@ func (r *Recorder) write(recs []owamp.Record) {
 	}
 }
 
-// keep remembers the first failure of the file.
+// keep remembers the first failure of the file, and tells of it.
 func (r *Recorder) keep(err error) {
-	if err != nil && r.err == nil {
-		r.err = fmt.Errorf("recording session %v: %w", r.cfg.Spec.SID, err)
+	if err == nil || r.err != nil {
+		return
+	}
+	r.err = fmt.Errorf("recording session %v: %w", r.cfg.Spec.SID, err)
+	if r.cfg.Failed != nil {
+		r.cfg.Failed(r.err)
 	}
 }
 

@@ -42,7 +42,7 @@ func (c *conversation) refused(what string, err error) owamp.Accept {
 	} else if slices.ContainsFunc(scarce, func(e error) bool { return errors.Is(err, e) }) {
 		accept = owamp.AcceptTemporaryLimit
 	}
-	c.log.Warn(fmt.Sprintf("%s not allowed: %v: %v", what, accept, err))
+	c.denials.say(c.log, c.peer.Addr, fmt.Sprintf("%s not allowed: %v: %v", what, accept, err))
 	return accept
 }
 
@@ -52,9 +52,15 @@ func (c *conversation) admit(spec *owamp.SessionSpec) error {
 	if err != nil {
 		return err
 	}
+	peer := spec.Sender
+	if spec.ConfSender {
+		peer = spec.Receiver
+	}
 	mean := spec.MeanInterval()
 	maxPadding := maxPayload - owamp.PacketSize(c.client.Mode)
 	switch {
+	case peer.Port() == 0 || peer.Addr().IsUnspecified():
+		return refuse(owamp.AcceptReject, "test with %v: want an address and a port", peer)
 	case spec.Packets > 1 && mean < minInterval:
 		return refuse(owamp.AcceptPermanentLimit, "a packet each %v: want 1 µs or more", mean.Duration())
 	case uint64(spec.Padding) > uint64(maxPadding):

@@ -31,20 +31,22 @@ type conversation struct {
 	account *policy.Account
 	client  *control.Peer // who the peer has shown to be
 
-	mu       sync.Mutex
 	sessions []*session // in the order of the requests
 	round    *round     // nil while no test runs
 }
 
 // A round is what lies between Start-Sessions and Stop-Sessions.
 type round struct {
+	done chan struct{} // closed when all sessions have run to their end
+	over chan struct{} // closed when nobody waits for that any more
+
 	mu      sync.Mutex
 	running int           // sessions that have not run to their end
-	done    chan struct{} // closed when there are none left
+	waits   []*time.Timer // of those that have sent all their packets
 }
 
 func newRound(sessions int) *round {
-	r := &round{running: sessions, done: make(chan struct{})}
+	r := &round{running: sessions, done: make(chan struct{}), over: make(chan struct{})}
 	if sessions == 0 {
 		close(r.done)
 	}
@@ -57,6 +59,28 @@ func (r *round) finished() {
 	defer r.mu.Unlock()
 	if r.running--; r.running == 0 {
 		close(r.done)
+	}
+}
+
+// finishAfter counts a session that will have run to its end when wait has
+// passed, which may be a peer's idea and last for decades.
+func (r *round) finishAfter(wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.over:
+	default:
+		r.waits = append(r.waits, time.AfterFunc(wait, r.finished))
+	}
+}
+
+// end ends all waiting.
+func (r *round) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.over)
+	for _, t := range r.waits {
+		t.Stop()
 	}
 }
 
@@ -74,9 +98,8 @@ type session struct {
 
 	// This host receives.
 	rec       *recorder.Recorder
-	receiving ports.Receiving
+	receiving ports.Receiving // nil: it was not started
 	file      *File
-	quit      chan struct{} // not nil: it was started; closed: nobody waits for rec any more
 }
 
 // Admit takes note of who the client has shown to be: its class may be another
@@ -98,8 +121,6 @@ func (c *conversation) Request(_ context.Context, spec *owamp.SessionSpec) owamp
 	if err != nil {
 		return owamp.Accepted{Accept: c.refused("Test", err)}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.sessions = append(c.sessions, s)
 	return owamp.Accepted{Port: s.lease.Port.Addr().Port(), SID: s.spec.SID}
 }
@@ -147,7 +168,6 @@ func (c *conversation) prepareReceiving(s *session) error {
 	if s.file, err = c.cfg.Store.Create(s.spec.SID, s.held, c.peer); err != nil {
 		return err
 	}
-	s.follow(c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: local, Receiving: true}))
 	s.rec, err = recorder.New(recorder.Config{
 		Spec: &s.spec,
 		File: s.file.File,
@@ -157,18 +177,11 @@ func (c *conversation) prepareReceiving(s *session) error {
 			s.track.Observe(recs)
 			s.peer.observe(recs)
 		},
+		Failed: func(err error) { c.log.Error(err.Error()) },
 	})
 	if errors.Is(err, window.ErrTooLarge) {
 		return refuse(owamp.AcceptPermanentLimit, "%v", err)
-	} else if err != nil {
-		return err
 	}
-	opener := c.client.Seal(s.spec.SID).Opener()
-	s.receiving, err = s.lease.Port.Receive(probe.ReceiveSpec{
-		Remote: s.spec.Sender,
-		Opener: opener,
-		Size:   opener.Size() + int(s.spec.Padding),
-	}, s.rec.Batch)
 	return err
 }
 
@@ -192,8 +205,6 @@ func (c *conversation) Start(context.Context) owamp.Accept {
 }
 
 func (c *conversation) beginAll() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.round = newRound(len(c.sessions))
 	for _, s := range c.sessions {
 		err := c.checkLate(&s.spec)
@@ -208,26 +219,46 @@ func (c *conversation) beginAll() error {
 }
 
 func (c *conversation) begin(s *session, r *round) error {
+	s.peer = c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: s.spec.Receiver.Addr(), Receiving: s.rec != nil})
+	s.track = s.peer.tally.Track()
 	if s.rec != nil {
-		s.rec.Run(s.receiving)
-		s.track.Receive(s.rec.Live)
-		s.quit = make(chan struct{})
-		go func() {
-			select {
-			case <-s.rec.Done():
-				r.finished()
-			case <-s.quit:
-			}
-		}()
-		return nil
+		return c.beginReceiving(s, r)
 	}
+	return c.beginSending(s, r)
+}
+
+// beginReceiving lets packets in: before, the peer may not send any, and what is
+// not recorded yet takes memory.
+func (c *conversation) beginReceiving(s *session, r *round) error {
+	opener := c.client.Seal(s.spec.SID).Opener()
+	receiving, err := s.lease.Port.Receive(probe.ReceiveSpec{
+		Remote: s.spec.Sender,
+		Opener: opener,
+		Size:   opener.Size() + int(s.spec.Padding),
+	}, s.rec.Batch)
+	if err != nil {
+		return err
+	}
+	s.receiving = receiving
+	s.rec.Run(receiving)
+	s.track.Receive(s.rec.Live)
+	go func() {
+		select {
+		case <-s.rec.Done():
+			r.finished()
+		case <-r.over:
+		}
+	}()
+	return nil
+}
+
+func (c *conversation) beginSending(s *session, r *round) error {
 	gen, err := schedule.New(s.spec.SID, s.spec.Slots)
 	if err != nil {
 		return err
 	}
 	dscp, _ := s.spec.DSCP()
 	wait := s.spec.Timeout.Duration() + c.inForce().EndDelay
-	s.follow(c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: s.spec.Receiver.Addr()}))
 	s.sending, err = s.lease.Port.Send(probe.SendSpec{
 		Remote:    s.spec.Receiver,
 		Start:     s.spec.Start,
@@ -239,7 +270,7 @@ func (c *conversation) begin(s *session, r *round) error {
 		Padding:   s.spec.Padding,
 		PadSource: c.cfg.Random,
 		DSCP:      dscp,
-		Done:      func() { time.AfterFunc(wait, r.finished) },
+		Done:      func() { r.finishAfter(wait) },
 	})
 	if err != nil {
 		return err
@@ -249,16 +280,10 @@ func (c *conversation) begin(s *session, r *round) error {
 }
 
 // Done is closed when all sessions that were started have run to their end.
-func (c *conversation) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.round.done
-}
+func (c *conversation) Done() <-chan struct{} { return c.round.done }
 
 // Report stops the sessions in which this host sends and tells what they sent.
 func (c *conversation) Report() []owamp.SendReport {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	var reports []owamp.SendReport
 	for _, s := range slices.Backward(c.sessions) {
 		if s.sending != nil {
@@ -293,24 +318,20 @@ func (c *conversation) Abort(err error) {
 
 // end ends all sessions; settle settles those that were recorded.
 func (c *conversation) end(settle func(*session) (recorder.Report, error)) {
-	c.mu.Lock()
+	if c.round != nil {
+		c.round.end()
+	}
 	all := c.sessions
-	c.sessions = nil
-	c.round = nil
-	c.mu.Unlock()
+	c.sessions, c.round = nil, nil
 	for _, s := range all {
 		if s.sending != nil {
 			s.track.SettleSending(s.sending.Stop(), s.spec.Packets)
 		}
-		if s.quit != nil {
-			close(s.quit)
+		if s.receiving != nil {
 			s.file.Settle()
-			report, err := settle(s)
+			report, failed := settle(s)
 			s.track.Settle(report, s.receiving.Stats())
-			if err != nil {
-				c.log.Error(err.Error())
-			}
-			if err := c.keep(s, err == nil); err != nil {
+			if err := c.keep(s, failed == nil); err != nil {
 				c.log.Error(err.Error())
 			}
 			s.file = nil
@@ -320,13 +341,14 @@ func (c *conversation) end(settle func(*session) (recorder.Report, error)) {
 }
 
 // keep keeps the file of s, or discards it if nothing was recorded in it or it
-// takes too much.
+// takes too much. One that is not complete, because the disk was full for
+// instance, is made the file of an incomplete session first.
 func (c *conversation) keep(s *session, complete bool) error {
-	size, err := s.file.size()
+	measure := s.file.size
 	if !complete {
-		// The disk was full, for instance: what was recorded by then is kept.
-		size, err = salvage(s.file.File)
+		measure = func() (int64, error) { return salvage(s.file.File) }
 	}
+	size, err := measure()
 	if err == nil {
 		if err = s.held.AdjustDisk(uint64(size), c.inForce().DiskFudge); err == nil {
 			return s.file.Keep(s.held.Keep())
@@ -340,11 +362,6 @@ func (c *conversation) keep(s *session, complete bool) error {
 		err = gone
 	}
 	return err
-}
-
-// follow counts s among the sessions with p.
-func (s *session) follow(p *peer) {
-	s.peer, s.track = p, p.tally.Track()
 }
 
 // release gives back what s holds.

@@ -146,26 +146,32 @@ func (r *room) add(host netip.Addr, n need, sign int) {
 	r.left.entries -= sign * n.entries
 }
 
-// A hush bounds how often something is logged that anyone can bring about at
-// will: to once a second.
+// A hush bounds how often something is logged that a peer can bring about at
+// will: for one key ten times in a row, and then once a second.
 type hush struct {
+	rates *policy.Rates
+
 	mu     sync.Mutex
-	last   time.Time
 	untold int
 }
 
+func newHush() *hush { return &hush{rates: policy.NewRates(maxRates)} }
+
+// everyone is the key of what is bounded for all peers together, because there
+// may be many of them.
+var everyone netip.Addr
+
 // say logs line, or counts it for the next one.
-func (h *hush) say(log *slog.Logger, line string) {
+func (h *hush) say(log *slog.Logger, key netip.Addr, line string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
-	if now.Sub(h.last) < time.Second {
+	if !h.rates.Allow(key, 1, time.Now()) {
 		h.untold++
 		return
 	}
 	if h.untold > 0 {
-		line += fmt.Sprintf(" (so were %d others)", h.untold)
+		line += fmt.Sprintf(" (%d such lines were left out before)", h.untold)
+		h.untold = 0
 	}
-	h.last, h.untold = now, 0
 	log.Warn(line)
 }

@@ -24,6 +24,9 @@ func (c *conversation) Fetch(ctx context.Context, sid owamp.SID, begin, end uint
 	x := &extract{sid: sid, begin: begin, end: end}
 	if err := c.prepareFetch(ctx, x); err != nil {
 		x.close()
+		if ctx.Err() != nil {
+			return control.FetchAnswer{Accept: owamp.AcceptTemporaryLimit} // that nobody reads
+		}
 		return control.FetchAnswer{Accept: c.refused("Fetch", err)}
 	}
 	head := x.Header()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,111 +85,6 @@ func TestVanished(t *testing.T) {
 	}
 }
 
-// A crowd is a listener with a connection for each time that it is asked.
-type crowd struct {
-	conns chan net.Conn
-	quit  chan struct{}
-}
-
-func (c *crowd) Accept() (net.Conn, error) {
-	select {
-	case conn := <-c.conns:
-		return conn, nil
-	case <-c.quit:
-		return nil, net.ErrClosed
-	}
-}
-
-func (c *crowd) Close() error   { close(c.quit); return nil }
-func (c *crowd) Addr() net.Addr { return net.TCPAddrFromAddrPort(netip.AddrPortFrom(there, 861)) }
-
-// addressed is a connection with addresses.
-type addressed struct {
-	net.Conn
-	local, remote netip.AddrPort
-}
-
-func (a addressed) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(a.local) }
-func (a addressed) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(a.remote) }
-
-// dial returns the client's end of a new connection.
-func (c *crowd) dial(from netip.Addr, port uint16) net.Conn {
-	client, host := net.Pipe()
-	local, remote := netip.AddrPortFrom(there, 861), netip.AddrPortFrom(from, port)
-	c.conns <- addressed{host, local, remote}
-	return addressed{client, remote, local}
-}
-
-// Ten thousand connections on which nothing happens cost little, take room
-// from nobody else, and end.
-func TestIdleCrowd(t *testing.T) {
-	const many = 10000
-	most := min(8000, server.OpenFiles()/2)
-	synctest.Test(t, func(t *testing.T) {
-		ln := &crowd{make(chan net.Conn), make(chan struct{})}
-		w := serve(t, func(w *world, c *server.Config) {
-			c.MaxConnections = most
-			w.on = ln
-		})
-		before := memory()
-		var conns []net.Conn
-		open := 0
-		for i := range many {
-			conn := ln.dial(here, uint16(1024+i))
-			conns = append(conns, conn)
-			if _, err := io.ReadFull(conn, make([]byte, owamp.ServerGreetingSize)); err != nil {
-				continue
-			}
-			open++
-			if i%2 == 0 { // half of them go on to where requests can be made
-				if _, err := conn.Write((&owamp.SetUpResponse{Mode: owamp.ModeOpen}).Append(nil)); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.ReadFull(conn, make([]byte, owamp.ServerStartSize)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if want := most - most/8; open != want {
-			t.Errorf("%d connections are open, want %d", open, want)
-		}
-		synctest.Wait()
-		if each := (memory() - before) / uint64(open); each > 64<<10 {
-			t.Errorf("a connection takes %d octets of memory", each)
-		}
-		// Others are served.
-		for i := range most / 8 {
-			from := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
-			c, err := control.Connect(t.Context(), ln.dial(from, 50000), control.ClientConfig{})
-			if err != nil {
-				t.Fatalf("client %d: %v", i, err)
-			}
-			defer c.Close()
-			if i > 0 {
-				continue
-			}
-			a, err := c.Request(t.Context(), []owamp.SessionSpec{toServer(10, netip.AddrPortFrom(from, 9000))})
-			if err != nil || a[0].Accept != owamp.AcceptOK {
-				t.Errorf("another client got %v, %v", a, err)
-			}
-		}
-		// And in the end the crowd is gone.
-		time.Sleep(31 * time.Minute)
-		for i, conn := range conns {
-			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-				t.Fatalf("connection %d: %v", i, err)
-			}
-		}
-		c, err := control.Connect(t.Context(), ln.dial(here, 50000), control.ClientConfig{})
-		if err != nil {
-			t.Error(err)
-		} else {
-			c.Close()
-		}
-		w.stop()
-	})
-}
-
 // memory returns how much is in use.
 func memory() uint64 {
 	runtime.GC()
@@ -239,6 +135,7 @@ var scenes = []struct {
 	prepare func(*world) net.Conn
 	message func() []byte
 }{
+
 	{
 		"Set-Up-Response",
 		func(w *world) net.Conn {
@@ -497,5 +394,135 @@ func TestFalseStop(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.untouched()
 		w.stop()
+	})
+}
+
+// What is sent before Start-Sessions is nobody's: it would take memory for as
+// long as the client likes.
+func TestEarlyPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		c := w.connect()
+		port := w.port()
+		spec := toServer(60, port.Addr())
+		a := w.request(c, spec)
+		sending := w.send(port, spec, a)
+		time.Sleep(4050 * time.Millisecond) // 30 packets
+		if err := c.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Stop(t.Context(), []owamp.SendReport{sending.Stop()}); err != nil {
+			t.Fatal(err)
+		}
+		_, recs := w.stored(a.SID)
+		received := slices.DeleteFunc(recs, func(r owamp.Record) bool { return r.Lost() })
+		if len(received) != 30 || received[0].Seq != 30 {
+			t.Errorf("%d packets were received, want the 30 from packet 30 on", len(received))
+		}
+		c.Close()
+		port.Close()
+		w.stop()
+	})
+}
+
+// A session that has nothing to send, and a time-out of decades, leaves nothing
+// when it is stopped.
+func TestLongWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		c := w.connect()
+		round := func() {
+			var specs []owamp.SessionSpec
+			for i := range 64 {
+				spec := fromServer(0, netip.AddrPortFrom(here, uint16(9000+i)))
+				spec.Timeout = math.MaxUint64
+				specs = append(specs, spec)
+			}
+			if _, err := c.Request(t.Context(), specs); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if _, err := c.Stop(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Minute) // the ports stay reserved for a while
+		}
+		round()
+		before := objects()
+		const rounds = 100
+		for range rounds {
+			round()
+		}
+		if left := objects() - before; left > rounds*64/4 {
+			t.Errorf("%d objects are left of %d sessions", left, rounds*64)
+		}
+		c.Close()
+		w.stop()
+	})
+}
+
+// objects returns how many there are in memory.
+func objects() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapObjects)
+}
+
+// Strangers cannot fill the log, nor can those who ask for what they do not get;
+// neither hides what concerns others.
+func TestLogFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, nil)
+		for i := range 100 {
+			conn, err := w.Dial(t.Context(), netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 50000))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.expect(conn, owamp.ServerGreetingSize)
+			w.write(conn, make([]byte, owamp.SetUpResponseSize))
+			_, _ = io.Copy(io.Discard, conn)
+			conn.Close()
+			synctest.Wait()
+		}
+		c, other := w.connect(), w.connectFrom(elsewhere)
+		for range 100 {
+			w.request(c, fromServer(10, netip.AddrPortFrom(here, 0)))
+		}
+		w.request(other, fromServer(10, netip.AddrPortFrom(elsewhere, 0)))
+		w.request(other, toServer(10, netip.AddrPortFrom(elsewhere, 9000)))
+		other.Close()
+		time.Sleep(2 * time.Second)
+		w.request(c, fromServer(10, netip.AddrPortFrom(here, 0)))
+		count := func(text string) (n int) {
+			for _, line := range w.logged() {
+				if strings.Contains(line, text) {
+					n++
+				}
+			}
+			return n
+		}
+		for text, want := range map[string]int{
+			"Connection ended: reading Set-Up-Response: mode 0":                                10,
+			"Test not allowed: refused: test with 192.0.2.1:0":                                 11,
+			"want an address and a port (90 such lines were left out before)":                  1,
+			"Test not allowed: refused: test with 192.0.2.9:0":                                 1,
+			"Connection ended: reading a command: peer closed the connection\" peer=192.0.2.9": 1,
+		} {
+			if n := count(text); n != want {
+				t.Errorf("%d lines about %q, want %d", n, text, want)
+			}
+		}
+		c.Close()
+		w.stop()
+		if t.Failed() {
+			t.Logf("logged\n%s", strings.Join(w.logged(), ""))
+		}
 	})
 }

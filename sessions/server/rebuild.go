@@ -200,21 +200,18 @@ func (s *Store) mendCatalog() error {
 	return nil
 }
 
-// adopt has the disk of all sessions accounted for in g. A class that there is
-// no more has left its sessions to the root.
+// adopt has the disk of all sessions accounted for in g: for the class that
+// their directory has the name of.
 func (s *Store) adopt(g *policy.Ledger) {
 	limits := g.Limits()
 	told := make(map[string]bool)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sid, e := range s.all {
-		class, ok := limits.Lookup(filepath.Base(e.dir))
-		if !ok {
-			class = limits.Root()
-			if !told[e.dir] {
-				told[e.dir] = true
-				s.log.Warn(fmt.Sprintf("data directory: the sessions in %s count for class %s: there is no class %s", e.dir, class.Name(), filepath.Base(e.dir)))
-			}
+		class := filepath.Base(e.dir)
+		if _, ok := limits.Lookup(class); !ok && !told[class] {
+			told[class] = true
+			s.log.Warn(fmt.Sprintf("data directory: the sessions in %s count for class %s: there is no class %s", e.dir, limits.Root().Name(), class))
 		}
 		e.account = g.Adopt(class, uint64(e.size))
 		s.all[sid] = e

@@ -122,7 +122,8 @@ type Server struct {
 	ledger *policy.Ledger
 
 	connections, requests *policy.Rates
-	away                  hush
+	denials               *hush // of requests, by host
+	strangers             *hush // connections on which nobody got as far as to ask
 	door                  door
 	room                  *room
 
@@ -149,6 +150,8 @@ func New(cfg Config) *Server {
 		ledger:      policy.NewLedger(cfg.Limits),
 		connections: policy.NewRates(maxRates),
 		requests:    policy.NewRates(maxRates),
+		denials:     newHush(),
+		strangers:   newHush(),
 		door:        door{peers: make(map[netip.Addr]int)},
 		room:        newRoom(need{files: openFiles() / 8 * 3, entries: maxEntries}),
 	}
@@ -214,7 +217,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		peer := remoteAddr(conn)
 		if err := s.letIn(peer); err != nil {
-			s.away.say(s.log, fmt.Sprintf("connection from %v refused: %v", conn.RemoteAddr(), err))
+			s.strangers.say(s.log, everyone, fmt.Sprintf("connection from %v refused: %v", conn.RemoteAddr(), err))
 			conn.Close()
 			continue
 		}
@@ -256,7 +259,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, addr netip.Addr) {
 	}
 	if class := c.account.Class(); !class.AllowOpen() {
 		if modes &^= owamp.ModeOpen; modes == 0 {
-			s.away.say(log, fmt.Sprintf("connection refused: class %s: allow_open_mode = off", class.Name()))
+			s.strangers.say(log, everyone, fmt.Sprintf("connection refused: class %s: allow_open_mode = off", class.Name()))
 		}
 	}
 	err := control.Serve(ctx, conn, control.ServerConfig{
@@ -271,7 +274,11 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, addr netip.Addr) {
 		MaxSlots:    maxSlots,
 		MaxSessions: maxSessions,
 	}, c)
-	if err != nil && ctx.Err() == nil {
-		log.Warn(fmt.Sprintf("Connection ended: %v", err))
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case c.client == nil:
+		s.strangers.say(log, everyone, fmt.Sprintf("Connection ended: %v", err))
+	default:
+		c.log.Warn(fmt.Sprintf("Connection ended: %v", err))
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"owl/owamp/control"
 	"owl/owamp/owp"
 	"owl/probe"
-	"owl/sessions"
 	"owl/sessions/internal/memwire"
 	"owl/sessions/server"
 )
@@ -50,6 +49,12 @@ func TestAnswers(t *testing.T) {
 		{name: "no packets", spec: func() owamp.SessionSpec { return to(0, at) }},
 		{name: "third party", spec: func() owamp.SessionSpec { return to(10, netip.MustParseAddrPort("192.0.2.3:9000")) },
 			want: owamp.AcceptReject, why: "class default: third_party = off: test to 192.0.2.3, want to 192.0.2.1"},
+		{name: "to no port", spec: func() owamp.SessionSpec { return to(10, netip.AddrPortFrom(here, 0)) },
+			want: owamp.AcceptReject, why: "test with 192.0.2.1:0: want an address and a port"},
+		{name: "from no port", spec: func() owamp.SessionSpec { return from(10, netip.AddrPortFrom(here, 0)) },
+			want: owamp.AcceptReject, why: "test with 192.0.2.1:0: want an address and a port"},
+		{name: "from no address", spec: func() owamp.SessionSpec { return from(10, netip.MustParseAddrPort("0.0.0.0:9000")) },
+			want: owamp.AcceptReject, why: "test with 0.0.0.0:9000: want an address and a port"},
 		{name: "not an address of the server, sending", spec: func() owamp.SessionSpec { return to(10, at) }, refuse: syscall.EADDRNOTAVAIL,
 			want: owamp.AcceptReject, why: "192.0.2.2 is not an address of this host"},
 		{name: "not an address of the server, receiving", spec: func() owamp.SessionSpec { return from(10, at) }, refuse: syscall.EADDRNOTAVAIL,
@@ -401,99 +406,9 @@ func (f *failing) Accept() (net.Conn, error) {
 	return nil, err
 }
 
-func (f *failing) Close() error   { return nil }
+func (f *failing) Close() error { return nil }
+
 func (f *failing) Addr() net.Addr { return nil }
-
-// A watcher is what watches one peer.
-type watcher struct {
-	peer     server.Peer
-	snapshot func() sessions.Snapshot
-	mu       sync.Mutex
-	observed int
-	closed   bool
-}
-
-func (w *watcher) Observe(recs []owamp.Record) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.observed += len(recs)
-}
-
-// state returns how many packets were observed, and whether it is closed.
-func (w *watcher) state() (observed int, closed bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.observed, w.closed
-}
-
-func (w *watcher) Close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.closed = true
-}
-
-// Each peer is watched in each direction as long as there are sessions, and for
-// some minutes longer.
-func TestWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var watchers []*watcher
-		w := serve(t, func(_ *world, c *server.Config) {
-			c.Watch = func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
-				x := &watcher{peer: p, snapshot: snapshot}
-				watchers = append(watchers, x)
-				return x
-			}
-		})
-		port := w.port()
-		for range 2 {
-			c := w.connect()
-			in, out := toServer(50, port.Addr()), fromServer(50, port.Addr())
-			a, _ := w.request(c, in), w.request(c, out)
-			if err := c.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			sending := w.send(port, in, a)
-			time.Sleep(3050 * time.Millisecond)
-			synctest.Wait()
-			if s := watchers[0].snapshot(); s.State != sessions.StateRunning || s.Unresolved != 20 || s.TTL != 250 {
-				t.Errorf("running: %+v", s)
-			}
-			if _, err := c.Await(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := c.Stop(t.Context(), []owamp.SendReport{sending.Stop()}); err != nil {
-				t.Fatal(err)
-			}
-			c.Close()
-			time.Sleep(5 * time.Minute)
-		}
-		synctest.Wait()
-		if len(watchers) != 2 {
-			t.Fatalf("%d watchers", len(watchers))
-		}
-		for i, want := range []server.Peer{
-			{Sender: here, Receiver: there, Receiving: true},
-			{Sender: there, Receiver: here},
-		} {
-			observed, closed := watchers[i].state()
-			if watchers[i].peer != want || closed || observed != 100*(1-i) {
-				t.Errorf("watcher %d: %+v, observed %d packets, closed %v", i, watchers[i].peer, observed, closed)
-			}
-		}
-		if s := watchers[0].snapshot(); s.Received != 100 || s.Lost != 0 || s.Unresolved != 0 || s.State != sessions.StateIdle {
-			t.Errorf("receiving: %+v", s)
-		}
-		time.Sleep(6 * time.Minute)
-		synctest.Wait()
-		for i, x := range watchers {
-			if _, closed := x.state(); !closed {
-				t.Errorf("watcher %d is not closed 11 minutes after the last session", i)
-			}
-		}
-		port.Close()
-		w.stop()
-	})
-}
 
 // A store that cannot be made is one clear error.
 func TestOpenStore(t *testing.T) {

@@ -262,6 +262,13 @@ func (s *Store) sweep(ctx context.Context, retention time.Duration) {
 	}
 	s.mu.Unlock()
 	now := time.Now()
+	var failed error
+	kept := 0
+	defer func() {
+		if failed != nil {
+			s.log.Error(fmt.Sprintf("deleting %d old sessions: %v", kept, failed))
+		}
+	}()
 	for _, sid := range ended {
 		if ctx.Err() != nil {
 			return
@@ -278,7 +285,8 @@ func (s *Store) sweep(ctx context.Context, retention time.Duration) {
 			continue
 		}
 		if err := s.remove(sid); err != nil {
-			s.log.Error(fmt.Sprintf("deleting session %v: %v", sid, err))
+			failed = err
+			kept++
 		}
 	}
 }

@@ -346,6 +346,11 @@ func TestFullDisk(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		free := fill(t, dir)
+		failure := fmt.Sprintf("recording session %v: ", a.SID)
+		time.Sleep(3 * time.Second)
+		if lines := w.logged(); len(lines) != 1 || !strings.Contains(lines[0], failure) || !strings.Contains(lines[0], "no space left on device") {
+			t.Errorf("logged %q while the session runs, want that it is not recorded any more", lines)
+		}
 
 		for range 3 {
 			other := w.connect()
@@ -372,8 +377,8 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if lines := w.logged(); !strings.Contains(lines[len(lines)-1], fmt.Sprintf("recording session %v: ", a.SID)) {
-			t.Errorf("logged %q", lines)
+		if n := strings.Count(strings.Join(w.logged(), ""), failure); n != 1 {
+			t.Errorf("logged %d times that the session could not be recorded", n)
 		}
 		if _, got, err := get(t, running, a.SID, 0, 9999); err != nil || len(got) < 2500 || len(got) > 6000 {
 			t.Errorf("of the session that ran into it: %d records, %v", len(got), err)
@@ -393,21 +398,55 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
+// remount changes whether the file system of dir can be written.
+func remount(t *testing.T, dir string, flags uintptr) {
+	t.Helper()
+	if err := syscall.Mount("owl-test", dir, "tmpfs", syscall.MS_REMOUNT|flags, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Sessions that are too old and cannot be deleted are one line each time that
+// it is tried, however many they are.
+func TestSweepReadOnly(t *testing.T) {
+	dir := mount(t, "size=1m")
+	synctest.Test(t, func(t *testing.T) {
+		w := serveIn(t, dir, func(_ *world, c *server.Config) { c.Retention = time.Hour })
+		c := w.connect()
+		for range 3 {
+			id := w.record(c, 5)
+			at := time.Now().Add(-2 * time.Hour)
+			if err := os.Chtimes(filepath.Join(w.data, "catalog", id.String()+".owp"), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		remount(t, dir, syscall.MS_RDONLY)
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		lines := w.logged()
+		if len(lines) != 2 || !strings.Contains(lines[0], "deleting 3 old sessions: ") || !strings.Contains(lines[0], "read-only file system") {
+			t.Errorf("logged %q", lines)
+		}
+		remount(t, dir, 0)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if files, entries := w.kept(); files+entries != 0 {
+			t.Errorf("%d files and %d entries", files, entries)
+		}
+		c.Close()
+		w.stop()
+	})
+}
+
 // A data directory that cannot be written any more costs the sessions that are
 // to be written, and nothing else.
 func TestReadOnly(t *testing.T) {
 	dir := mount(t, "size=1m")
-	remount := func(flags uintptr) {
-		t.Helper()
-		if err := syscall.Mount("owl-test", dir, "tmpfs", syscall.MS_REMOUNT|flags, "size=1m"); err != nil {
-			t.Fatal(err)
-		}
-	}
 	synctest.Test(t, func(t *testing.T) {
 		w := serveIn(t, dir, func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with delete_on_fetch=on") })
 		c := w.connect()
 		first := w.record(c, 20)
-		remount(syscall.MS_RDONLY)
+		remount(t, dir, syscall.MS_RDONLY)
 		if got := w.request(c, toServer(10, netip.AddrPortFrom(here, 9000))); got.Accept != owamp.AcceptInternalError {
 			t.Errorf("answer %v, want %v", got.Accept, owamp.AcceptInternalError)
 		}
@@ -434,7 +473,7 @@ func TestReadOnly(t *testing.T) {
 		}
 		again.Close()
 		next.stop()
-		remount(0)
+		remount(t, dir, 0)
 		if _, got, err := all(t, c, first); err != nil || len(got) != 20 {
 			t.Errorf("%d records, %v", len(got), err)
 		}
