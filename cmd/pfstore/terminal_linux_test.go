@@ -55,11 +55,8 @@ func TestTerminal(t *testing.T) {
 func TestTerminalInterrupted(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *testprog.Process, *testprog.Terminal){
 		"control-C": func(t *testing.T, _ *testprog.Process, x *testprog.Terminal) { x.Type(t, "sec\x1cr\x1aet\x03") },
-		"SIGTERM": func(t *testing.T, p *testprog.Process, x *testprog.Terminal) {
-			x.Type(t, "secret")
-			p.SignalGroup(syscall.SIGTERM)
-		},
-		"SIGHUP":    func(t *testing.T, p *testprog.Process, _ *testprog.Terminal) { p.SignalGroup(syscall.SIGHUP) },
+		"SIGTERM":   func(_ *testing.T, p *testprog.Process, _ *testprog.Terminal) { p.SignalGroup(syscall.SIGTERM) },
+		"SIGHUP":    func(_ *testing.T, p *testprog.Process, _ *testprog.Terminal) { p.SignalGroup(syscall.SIGHUP) },
 		"control-D": func(t *testing.T, _ *testprog.Process, x *testprog.Terminal) { x.Type(t, "\x04") },
 		"nothing":   func(t *testing.T, _ *testprog.Process, x *testprog.Terminal) { x.Type(t, "\n") },
 		"too much": func(t *testing.T, _ *testprog.Process, x *testprog.Terminal) {
@@ -76,6 +73,7 @@ func TestTerminalInterrupted(t *testing.T) {
 			if d := cmp.Diff(before, terminal.State(t)); d != "" {
 				t.Errorf("the terminal is not as it was (-was +is):\n%s", d)
 			}
+			p.AwaitText(t, p.Stderr, "\n", 1)
 			if errs := p.Stderr.String(); !strings.HasPrefix(errs, `pfstore: asking for the pass-phrase of "joe": `) || strings.Count(errs, "\n") != 1 {
 				t.Errorf("stderr %q", errs)
 			}

@@ -191,6 +191,9 @@ func (d *Dialer) Connect(ctx context.Context, cfg control.ClientConfig) (*contro
 	if err == nil {
 		client, err = control.Connect(ctx, conn, cfg)
 	}
+	if _, denied := errors.AsType[*control.DeniedError](err); denied {
+		err = fmt.Errorf("Server denied access: %w", err) //nolint:staticcheck // the C suite's words
+	}
 	if err != nil {
 		//nolint:staticcheck // the C suite's words
 		return nil, nil, fmt.Errorf("Unable to open control connection to %s: %w", net.JoinHostPort(d.Server, d.Port), err)

@@ -123,6 +123,13 @@ func (p *Peer) Asked() []owamp.SessionSpec {
 	return append([]owamp.SessionSpec(nil), p.asked...)
 }
 
+// Connections returns how many connections clients have made so far.
+func (p *Peer) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
+}
+
 // Admitted returns which clients were let in so far.
 func (p *Peer) Admitted() []control.Peer {
 	p.mu.Lock()
