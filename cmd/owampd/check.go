@@ -14,6 +14,10 @@ func check(o *options, stdout, stderr io.Writer) int {
 	if _, err := o.identify(os.Geteuid()); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, o.unreadable)
+	if o.unreadable == nil {
+		errs = append(errs, o.checkUsers())
+	}
 	errs = append(errs, checkDir("vardir", o.varDir, true), checkDir("datadir", o.dataDir, false))
 	if err := errors.Join(errs...); err != nil {
 		return refuse(stderr, err)
@@ -42,9 +46,7 @@ func (o *options) describe(w io.Writer) {
 	for _, remark := range o.remarks {
 		fmt.Fprintf(w, "# %s\n", remark)
 	}
-	if o.hasKeys() {
-		fmt.Fprintf(w, "# %s is not read: pass-phrases are for authenticated modes, which this owampd does not have\n", o.path(keysName))
-	}
+	o.describePassphrases(w)
 	if o.metrics != "" {
 		fmt.Fprintf(w, "# metrics are at %s (--metrics)\n", o.metrics)
 	}

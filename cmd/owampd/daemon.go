@@ -49,6 +49,12 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	if err != nil {
 		return nil, err
 	}
+	if o.unreadable != nil {
+		return nil, o.unreadable
+	}
+	if err := o.checkUsers(); err != nil {
+		return nil, err
+	}
 	for _, remark := range o.remarks {
 		log.Warn(remark)
 	}
@@ -70,7 +76,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	}
 	cfg := server.Config{
 		Settings: o.settings(),
-		Modes:    owamp.ModeOpen,
+		Modes:    o.wanted(),
 		Clock:    d.clock,
 		Random:   rand.Reader,
 		Log:      log,
@@ -106,7 +112,11 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 // warnUnreadable says which files could be read with the privileges that are
 // gone, but not again at a hangup.
 func (o *options) warnUnreadable(log *slog.Logger) {
-	for _, name := range []string{confName, limitsName} {
+	names := []string{confName, limitsName}
+	if o.keysFile != "" {
+		names = append(names, keysName)
+	}
+	for _, name := range names {
 		f, err := os.Open(o.path(name))
 		if err == nil {
 			f.Close()

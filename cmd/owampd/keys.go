@@ -28,7 +28,7 @@ type key struct {
 // keys are in the order in which --check prints them.
 var keys = []key{
 	{name: "srcnode", letter: "S", restart: true, set: (*options).setListen, text: func(o *options) string { return o.listen }},
-	{name: "authmode", letter: "a", restart: true, set: (*options).setModes, text: func(*options) string { return owamp.ModeOpen.String() }},
+	{name: "authmode", letter: "a", restart: true, set: (*options).setModes, text: func(o *options) string { return o.offered().String() }},
 	{name: "testports", letter: "P", set: (*options).setPorts, text: func(o *options) string { return o.ports.String() }},
 	{name: "datadir", letter: "d", restart: true, set: (*options).setDataDir, text: func(o *options) string { return o.dataDir }},
 	{name: "vardir", letter: "R", restart: true, set: (*options).setVarDir, text: func(o *options) string { return o.varDir }},
@@ -45,7 +45,7 @@ var keys = []key{
 	{name: "loglevel", set: (*options).setLevel, text: func(o *options) string { return cli.LevelName(o.logLevel()) }},
 	{name: "loglocation", flag: true, restart: true, set: func(o *options, _ string) error { o.location = true; return nil }, text: func(o *options) string { return flagText(o.location || o.verbose > 1) }},
 	{name: "verbose", letter: "v", flag: true, set: func(o *options, _ string) error { o.verbose++; return nil }, text: func(o *options) string { return flagText(o.verbose > 0) }},
-	{name: "pbkdf2_count", set: (*options).setIterations, text: func(o *options) string { return strconv.Itoa(o.iterations) }},
+	{name: "pbkdf2_count", set: (*options).setIterations, text: func(o *options) string { return strconv.FormatUint(uint64(o.iterations), 10) }},
 }
 
 // keyBy returns the key for which is holds, nil if there is none.
@@ -78,6 +78,8 @@ const (
 	defaultDieBy          = 5 * time.Second
 	defaultDiskFudge      = 1.0
 	defaultIterations     = 2048
+	leastIterations       = 1024    // RFC 4656 section 3.1
+	mostIterations        = 1 << 20 // that Owl's clients do, unless told otherwise
 )
 
 func (o *options) setModes(s string) (err error) {
@@ -164,14 +166,11 @@ func (o *options) setDiskFudge(s string) error {
 	return nil
 }
 
-// setIterations takes over a key for the sake of old files that has no effect,
-// which is said once at the start.
 func (o *options) setIterations(s string) error {
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err != nil {
-		return fmt.Errorf("%q: want a number of iterations", s)
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n < leastIterations || n > mostIterations {
+		return fmt.Errorf("%q: want a number of iterations, %d to %d", s, leastIterations, mostIterations)
 	}
-	o.iterations = int(n)
-	o.remark("pbkdf2_count has no effect: open mode has no pass-phrases")
+	o.iterations = uint32(n)
 	return nil
 }

@@ -45,14 +45,13 @@ func TestManualExample(t *testing.T) {
 			t.Errorf("%s: third_party %v, delete_on_fetch %v", addr, c.ThirdParty(), c.DeleteOnFetch())
 		}
 	}
-	others, _ := limits.Lookup("others")
-	ledger := policy.NewLedger(limits)
-	held, err := ledger.Reserve(others, policy.Request{Bandwidth: 19_992_000})
+	others := policy.NewLedger(limits).Account(policy.Peer{Addr: netip.MustParseAddr("198.51.100.1")})
+	held, err := others.Reserve(policy.Request{Bandwidth: 19_992_000})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer held.Release()
-	_, err = ledger.Reserve(others, policy.Request{Bandwidth: 33_600})
+	_, err = others.Reserve(policy.Request{Bandwidth: 33_600})
 	if err == nil || !strings.Contains(manual(t, "limits.md"), err.Error()) {
 		t.Errorf("%v: the manual's is another", err)
 	}

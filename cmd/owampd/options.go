@@ -22,8 +22,8 @@ var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
 [arguments] are as follows:
 
    -a authmode   offered modes: letters of A [authenticated], E [encrypted], O [open]
-   -c confdir    directory of owamp-server.conf and owamp-server.limits
-                 (default: the current one)
+   -c confdir    directory of owamp-server.conf, owamp-server.limits and
+                 owamp-server.pfs (default: the current one)
    -d datadir    directory of the sessions that are received (default: the current one)
    -e facility   syslog facility of messages (default daemon)
    -f            run as root, which is folly
@@ -36,6 +36,7 @@ var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
                  twice: and where in the code they come from
    -Z            stay in the foreground
    --metrics ADDR  show live metrics to Prometheus at http://ADDR/metrics
+   --strict      do not start if others can read the pass-phrases
    --check       print what would be in force, and where it comes from; start nothing
    -h            print this message
    --version     print the version
@@ -66,7 +67,7 @@ type options struct {
 	diskFudge      float64
 	retention      time.Duration // 0: for ever
 	dieBy          time.Duration // 0: as long as it takes
-	iterations     int           // pbkdf2_count
+	iterations     uint32        // pbkdf2_count
 	facility       cli.Facility
 	level          slog.Level
 	levelGiven     bool
@@ -75,19 +76,24 @@ type options struct {
 	user, group    string
 	rootFolly      bool
 	foreground     bool
+	strict         bool
 	check          bool
 	metrics        string
 
-	from       map[string]string // where the value of a key comes from, if it is not the default
-	limitsFile string            // "": there is none
-	limits     *policy.Limits
-	remarks    []string // to be said once at the start
+	from        map[string]string // where the value of a key comes from, if it is not the default
+	limitsFile  string            // "": there is none
+	limits      *policy.Limits
+	keysFile    string // "": there is none
+	passphrases *policy.Passphrases
+	unreadable  error    // why the pass-phrase file may not be read
+	remarks     []string // to be said once at the start
 }
 
 const letters = "a:c:d:e:fG:hP:R:S:U:vZ"
 
 var long = append([]getopt.Long{
 	{Name: "metrics", Arg: true},
+	{Name: "strict"},
 	{Name: "check"},
 }, cli.StandardLong...)
 
@@ -105,6 +111,7 @@ func parse(dir string, args []string) (*options, error) {
 		diskFudge:      defaultDiskFudge,
 		dieBy:          defaultDieBy,
 		iterations:     defaultIterations,
+		passphrases:    new(policy.Passphrases),
 		facility:       cli.FacilityDaemon,
 		from:           make(map[string]string),
 	}
@@ -136,7 +143,7 @@ func parse(dir string, args []string) (*options, error) {
 			errs = append(errs, fmt.Errorf("-%s: %w", opt.Name, err))
 		}
 	}
-	errs = append(errs, o.readLimits(), o.validate())
+	errs = append(errs, o.readPassphrases(), o.readLimits())
 	return o, errors.Join(errs...)
 }
 
@@ -147,6 +154,8 @@ func (o *options) set(name, value string) error {
 		o.foreground = true
 	case "check":
 		o.check = true
+	case "strict":
+		o.strict = true
 	case "metrics":
 		o.metrics = value
 	default:
@@ -191,32 +200,7 @@ func (o *options) readLimits() error {
 		return err
 	}
 	o.limitsFile = name
-	if err := o.limits.CheckUsers(func(string) bool { return false }); err != nil {
-		o.remark(fmt.Sprintf("assign user has no effect: open mode has no users: %v", err))
-	}
 	return nil
-}
-
-// validate refuses what this owampd cannot do, rather than do less than it was
-// told.
-func (o *options) validate() error {
-	switch {
-	case o.modes != 0 && o.modes&owamp.ModeOpen == 0:
-		return fmt.Errorf("authmode %v: only open mode (O) is to be had", o.modes)
-	case o.modes&^owamp.ModeOpen != 0:
-		o.remark(fmt.Sprintf("authmode %v: only open mode (O) is offered", o.modes))
-	}
-	if o.modes != owamp.ModeOpen && o.hasKeys() {
-		return fmt.Errorf("%s: this owampd has no authenticated modes, and does not run as if it had: say authmode O, or move the file away", o.path(keysName))
-	}
-	return nil
-}
-
-// hasKeys reports whether there are pass-phrases, which open mode does not ask
-// for.
-func (o *options) hasKeys() bool {
-	_, err := os.Stat(o.path(keysName))
-	return err == nil
 }
 
 // remark keeps what is to be said once at the start.
@@ -243,5 +227,7 @@ func (o *options) settings() server.Settings {
 		MaxConnections: o.maxConnections,
 		DiskFudge:      o.diskFudge,
 		Retention:      o.retention,
+		Passphrases:    o.passphrases,
+		Derivation:     o.iterations,
 	}
 }

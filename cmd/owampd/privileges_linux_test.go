@@ -77,7 +77,7 @@ func TestPrivileges(t *testing.T) {
 		connect(t, d.addr.String())
 		checkThreads(t, d.Cmd.Process.Pid)
 		d.Signal(syscall.SIGHUP)
-		d.AwaitText(t, d.Stderr, "configuration and limits reloaded\n", 1)
+		d.AwaitText(t, d.Stderr, "configuration, limits and pass-phrases reloaded\n", 1)
 		info, err := os.Stat(filepath.Join(data, "catalog"))
 		if err != nil {
 			t.Fatal(err)
@@ -100,6 +100,29 @@ func TestPrivileges(t *testing.T) {
 		d.Signal(syscall.SIGHUP)
 		d.AwaitText(t, d.Stderr, "not reloaded, what was in force stays: open "+limits+": permission denied\n", 1)
 		connect(t, d.addr.String())
+	})
+	// Users are known although nobody but root can read who they are; a reload
+	// keeps them, and takes over the rest.
+	t.Run("PassphrasesOfRoot", func(t *testing.T) {
+		keys := filepath.Join(dir, keysName)
+		if err := os.WriteFile(keys, []byte("alice\t736563726574\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(keys)
+		d := launchIn(t, dir, "-U", "nobody", "-S", "127.0.0.1:0", "--strict")
+		d.AwaitText(t, d.Stderr, "open "+keys+": permission denied: cannot be reloaded at SIGHUP\n", 1)
+		asAlice(t, d.addr.String(), "secret")
+		conf := filepath.Join(dir, confName)
+		if err := os.WriteFile(conf, []byte("loglevel debug\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		d.Signal(syscall.SIGHUP)
+		d.AwaitText(t, d.Stderr, "configuration and limits reloaded; the pass-phrases stay what they were: open "+keys+": permission denied\n", 1)
+		d.AwaitText(t, d.Stderr, "loglevel is now debug, was info\n", 1)
+		asAlice(t, d.addr.String(), "secret")
+		if strings.Contains(d.Stderr.String(), "secret") {
+			t.Errorf("a pass-phrase in\n%s", d.Stderr)
+		}
 	})
 	t.Run("DataOfRoot", func(t *testing.T) {
 		if err := os.RemoveAll(data); err != nil {

@@ -20,6 +20,10 @@ type reloader struct {
 func (r *reloader) reload() {
 	log := r.d.log
 	o, err := parse(r.dir, r.args)
+	if err == nil {
+		o.keepPassphrases(r.inForce)
+		err = o.checkUsers()
+	}
 	if err != nil {
 		for _, line := range apart(err) {
 			log.Error("not reloaded, what was in force stays: " + line)
@@ -29,7 +33,11 @@ func (r *reloader) reload() {
 	r.level.Set(o.logLevel())
 	r.d.server.Reload(o.settings(), o.limits)
 	r.d.dieBy = o.dieBy
-	log.Info("configuration and limits reloaded")
+	if o.unreadable == nil {
+		log.Info("configuration, limits and pass-phrases reloaded")
+	} else {
+		log.Warn(fmt.Sprintf("configuration and limits reloaded; the pass-phrases stay what they were: %v", o.unreadable))
+	}
 	for _, remark := range o.remarks {
 		if !slices.Contains(r.inForce.remarks, remark) {
 			log.Warn(remark)
@@ -57,6 +65,7 @@ func (o *options) adopt(newer *options) {
 	o.maxConnections, o.diskFudge, o.retention, o.dieBy = newer.maxConnections, newer.diskFudge, newer.retention, newer.dieBy
 	o.level, o.levelGiven, o.verbose = newer.level, newer.levelGiven, newer.verbose
 	o.iterations, o.limits, o.remarks = newer.iterations, newer.limits, newer.remarks
+	o.passphrases, o.keysFile = newer.passphrases, newer.keysFile
 }
 
 func orNone(s string) string {

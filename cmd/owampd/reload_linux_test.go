@@ -15,6 +15,7 @@ import (
 
 	"owl/internal/testprog"
 	"owl/owamp"
+	"owl/owamp/control"
 )
 
 // deadline is when a test gives up waiting for what must come.
@@ -53,7 +54,7 @@ func TestReload(t *testing.T) {
 		d.AwaitText(t, d.Stderr, want, times)
 		arrives()
 	}
-	const done = "configuration and limits reloaded\n"
+	const done = "configuration, limits and pass-phrases reloaded\n"
 
 	reload(done, 1, map[string]string{confName: "maxcontrolsessions 1\nloglevel debug\nenddelay 0.5\n"})
 	for _, want := range []string{"maxcontrolsessions is now 1, was 4096\n", "loglevel is now debug, was info\n", "enddelay is now 0.5, was 1\n"} {
@@ -107,6 +108,63 @@ func TestReload(t *testing.T) {
 	if code := d.Terminate(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// TestReloadPassphrases: a hangup makes known who has come, and forgets who has
+// gone; a file that is wrong changes nothing.
+func TestReloadPassphrases(t *testing.T) {
+	dir := t.TempDir()
+	keys := filepath.Join(dir, keysName)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(keys, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("alice\t736563726574\n")
+	d := launchIn(t, dir, "-f", "-S", "127.0.0.1:0")
+	asAlice(t, d.addr.String(), "secret")
+	write("alice\tzz\n")
+	d.Signal(syscall.SIGHUP)
+	d.AwaitText(t, d.Stderr, "not reloaded, what was in force stays: "+keys+":1: ", 1)
+	asAlice(t, d.addr.String(), "secret")
+	write("alice\t6f74686572\n")
+	d.Signal(syscall.SIGHUP)
+	d.AwaitText(t, d.Stderr, "configuration, limits and pass-phrases reloaded\n", 1)
+	asAlice(t, d.addr.String(), "other")
+	conn, err := net.Dial("tcp", d.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.Connect(t.Context(), conn, alice("secret")); err == nil {
+		t.Error("alice is let in with the pass-phrase that she had")
+	}
+	d.AwaitText(t, d.Stderr, `user "alice" has another pass-phrase`, 1)
+}
+
+// alice is a client who says that she is.
+func alice(passphrase string) control.ClientConfig {
+	return control.ClientConfig{
+		Modes: owamp.ModeAuthenticated | owamp.ModeEncrypted, User: "alice",
+		Passphrase: func() ([]byte, error) { return []byte(passphrase), nil },
+	}
+}
+
+// asAlice sets up a control connection as alice, and leaves.
+func asAlice(t *testing.T, addr, passphrase string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := control.Connect(t.Context(), conn, alice(passphrase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Mode() != owamp.ModeEncrypted {
+		t.Errorf("mode %v, want E", c.Mode())
+	}
+	c.Close()
 }
 
 // TestAwait: a server that does not end is left after dieby, unless that is 0.
