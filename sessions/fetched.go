@@ -74,9 +74,7 @@ func (s *session) writeFetched(going bool) error {
 		return err
 	}
 	s.writeParts(r)
-	// What is said of the time after a step of the clock says nothing of the
-	// schedule.
-	until, err := s.write(s.sent.reason != GapClockInvalid)
+	until, err := s.write(s.sent.whole)
 	if err != nil && until == s.start {
 		return err
 	}
@@ -97,7 +95,7 @@ func (s *session) writeFetched(going bool) error {
 // far as r has them whole.
 func (s *session) writeParts(r *owp.Reader) {
 	h := r.Header()
-	complete := h.Finished == owp.Normal && h.NextSeq == s.spec.Packets
+	complete := s.sent.whole && h.Finished == owp.Normal && h.NextSeq == s.spec.Packets
 	var from int64 // no record of the part is before
 	for ; s.sent.more; s.sent.part, s.sent.more = s.sent.parts.Next() {
 		p := s.sent.part

@@ -31,7 +31,7 @@ const (
 	// idleFetch is for how long a connection waits for the next fetch.
 	idleFetch = time.Minute
 	// parting is how long it is fetched for after the end of the stream.
-	parting = 300 * time.Millisecond
+	parting = 250 * time.Millisecond
 )
 
 // A fetcher brings what the peer has recorded of the sessions of a stream in

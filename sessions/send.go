@@ -22,6 +22,7 @@ type sent struct {
 	report  owamp.SendReport
 	until   owamp.Timestamp // the scheduled time of the last packet that was sent
 	at      time.Time       // when
+	whole   bool            // all time-outs were over
 	stopped bool            // the peer was told, has said so, and did not want it itself
 	reason  GapReason       // why the peer has recorded less than was sent, if so
 
@@ -76,6 +77,7 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 		// A receiver drops what was sent less than a time-out before it is told
 		// to stop, and it may know by itself when that is over.
 		heard, lost = s.outlast(ctx, s.cfg.Timeout.Duration()+s.cfg.EndDelay, peer)
+		s.sent.whole = ctx.Err() == nil && lost == nil
 	case lost = <-peer:
 		heard = true
 	case <-ctx.Done():

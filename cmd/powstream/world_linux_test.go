@@ -19,18 +19,24 @@ import (
 type server struct {
 	*testprog.Process
 	addr string
+	data string // the directory of its sessions
 }
 
 // serve starts owampd, the program, on loopback.
 func serve(t *testing.T, owampd, addr string, env ...string) *server {
 	t.Helper()
-	dir := t.TempDir()
+	return serveIn(t, t.TempDir(), owampd, addr, env...)
+}
+
+// serveIn is serve with a directory that may have been another owampd's.
+func serveIn(t *testing.T, dir, owampd, addr string, env ...string) *server {
+	t.Helper()
 	cmd := exec.Command(owampd, "-Z", "-f", "-c", dir, "-d", dir, "-R", dir, "-S", addr)
 	if err := os.WriteFile(filepath.Join(dir, "owamp-server.conf"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Env = append(os.Environ(), env...)
-	s := &server{Process: testprog.Start(t, cmd)}
+	s := &server{Process: testprog.Start(t, cmd), data: dir}
 	s.Await(t, s.Stderr, "listening", func(text string) bool {
 		m := regexp.MustCompile(`listening on (\S+)\n`).FindStringSubmatch(text)
 		if m != nil {
@@ -67,8 +73,19 @@ func powstream(t *testing.T, options []string, more ...string) (p *testprog.Proc
 // has not yet given a name, on disk.
 func awaitRecords(t *testing.T, dir string) (path string) {
 	t.Helper()
+	return awaitFile(t, filepath.Join(dir, ".owl-*.owp.i"))
+}
+
+// awaitStored does so for an owampd that receives.
+func (s *server) awaitStored(t *testing.T) (path string) {
+	t.Helper()
+	return awaitFile(t, filepath.Join(s.data, "hierarchy", "*", "*.owp"))
+}
+
+func awaitFile(t *testing.T, pattern string) (path string) {
+	t.Helper()
 	testprog.Until(t, "a file in progress with records", func() error {
-		names, err := filepath.Glob(filepath.Join(dir, ".owl-*.owp.i"))
+		names, err := filepath.Glob(pattern)
 		if err != nil {
 			return err
 		}
