@@ -74,11 +74,13 @@ type session struct {
 
 const letters = cli.ClientLetters + report.Letters + "hw"
 
+var long = slices.Concat(cli.ClientLong, cli.StandardLong)
+
 // parse reads a command line. Options may stand behind its operands, as GNU
 // getopt has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, letters, slices.Concat(cli.ClientLong, cli.StandardLong))
+	opts, rest, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}

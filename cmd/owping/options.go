@@ -64,6 +64,10 @@ type options struct {
 // letters are the reference's, which takes w, too, and gives it no meaning.
 const letters = cli.ClientLetters + report.Letters + "c:D:E:fF:hi:L:P:s:tT:wz:"
 
+var long = slices.Concat(cli.ClientLong, report.Long, cli.StandardLong)
+
+var long = slices.Concat(cli.ClientLong, report.Long, cli.StandardLong)
+
 // maxPadding is the reference's.
 const maxPadding = 65000
 
@@ -76,7 +80,7 @@ func parse(args []string) (*options, error) {
 		ports:    probe.PortRange{Low: 8760, High: 9960},
 		endDelay: -1,
 	}
-	opts, rest, err := getopt.ParseMixed(args, letters, slices.Concat(cli.ClientLong, report.Long, cli.StandardLong))
+	opts, rest, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}

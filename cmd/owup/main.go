@@ -55,10 +55,12 @@ type options struct {
 
 const letters = cli.ClientLetters + "hw"
 
+var long = slices.Concat(cli.ClientLong, cli.StandardLong)
+
 // parse reads a command line.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, cli.ClientLetters+"hw", slices.Concat(cli.ClientLong, cli.StandardLong))
+	opts, rest, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
