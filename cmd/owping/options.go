@@ -66,8 +66,6 @@ const letters = cli.ClientLetters + report.Letters + "c:D:E:fF:hi:L:P:s:tT:wz:"
 
 var long = slices.Concat(cli.ClientLong, report.Long, cli.StandardLong)
 
-var long = slices.Concat(cli.ClientLong, report.Long, cli.StandardLong)
-
 // maxPadding is the reference's.
 const maxPadding = 65000
 

@@ -30,11 +30,13 @@ type options struct {
 // letters are the reference's; f, t and T belong to owping and say nothing here.
 const letters = report.Letters + "hftT:"
 
+var long = slices.Concat(cli.StandardLong, report.Long, []getopt.Long{report.LongSalvage})
+
 // parse reads a command line. Options may stand behind files, as GNU getopt
 // has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{report: report.Options{SinglePrecision: true}}
-	opts, files, err := getopt.ParseMixed(args, letters, slices.Concat(cli.StandardLong, report.Long, []getopt.Long{report.LongSalvage}))
+	opts, files, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}

@@ -22,7 +22,7 @@ func (f *Finite) add(d int64) {
 	f.min, f.max = min(f.min, d), max(f.max, d)
 	off := float64(d) - f.mean
 	f.mean += off / float64(f.n)
-	f.m2 += off * (float64(d) - f.mean)
+	f.m2 += float64(off * (float64(d) - f.mean)) // the conversion has all machines round alike
 }
 
 // Len returns how many delays there are.
