@@ -63,6 +63,11 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	cfg.Clock = m.clock
 	cfg.Random = rand.Reader
 	cfg.Log = log
+	if !o.check || o.conn.KeyFile != "" { // a check asks nobody
+		if cfg.Control, err = o.conn.Config(ctx, log); err != nil {
+			return nil, err
+		}
+	}
 	names := hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1")
 	cfg.Dial = func(ctx context.Context) (sessions.Path, error) {
 		c, err := dialer.Dial(ctx)

@@ -20,11 +20,15 @@ var program = cli.Program{Name: "powstream", Usage: `usage: powstream [arguments
   Connection:
    -4             use IPv4 only
    -6             use IPv6 only
-   -A authmode    acceptable modes: letters of A [authenticated], E [encrypted], O [open]
-   -k pffile      pass-phrase file for the user of -u
+   -A authmode    acceptable modes: letters of A [authenticated], E [encrypted], O [open];
+                  the strictest that the server offers is taken (default AEO with -u, else O)
+   -k pffile      pass-phrase file for the user of -u (default: ask at the terminal)
    -S srcaddr     use this local address, or that of this interface
    -B interface   bind to this device
-   -u username    name of the pass-phrase
+   -u username    user whose pass-phrase authenticates this host
+   --max-pbkdf2-count N
+                  refuse a server that wants more iterations of the key derivation
+                  (default 1048576, which take about a second)
    -I retryDelay  longest wait between tries when the peer is away (s, default 60,
                   at most the length of a session)
 
@@ -93,10 +97,10 @@ type options struct {
 
 const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 
-var long = append([]getopt.Long{
+var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "check"},
-}, cli.StandardLong...)
+}, cli.ClientLong, cli.StandardLong)
 
 const (
 	// maxPadding fills the greatest UDP packet over IPv4.
@@ -227,10 +231,6 @@ func (o *options) validate() error {
 		return fmt.Errorf("Number of summary packets (-N %d) must be a divisor of the number of session packets (-c %d).", o.part, o.packets)
 	case length > maxSeconds:
 		return fmt.Errorf("-c %d packets each -i %g s: want sessions of at most 30 years", o.packets, o.interval)
-	case o.conn.Modes != 0 && o.conn.Modes&owamp.ModeOpen == 0:
-		return fmt.Errorf("-A %v: only open mode (O) is to be had", o.conn.Modes)
-	case o.conn.User != "" || o.conn.KeyFile != "":
-		return errors.New("-u and -k: only open mode is to be had, which has no users")
 	}
 	if o.send && o.endDelay == 0 {
 		o.endDelay = sendEndDelay
