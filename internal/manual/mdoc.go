@@ -90,6 +90,8 @@ func (u *Usage) synopsis() string {
 		case f.Name[0] != '-': // a command
 		case len(o.Forms) == 1 && len(f.Name) == 2 && f.Argument == "":
 			letters.WriteString(f.Name[1:])
+		case strings.HasSuffix(o.Text, "(required)"):
+			rest.WriteString("." + o.forms(" | ") + "\n")
 		default:
 			rest.WriteString(".Op " + o.forms(" | ") + "\n")
 		}

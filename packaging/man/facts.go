@@ -76,11 +76,10 @@ func confKeys(text string) []manual.Item {
 	var items []manual.Item
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
-		i := slices.Index(words, "#")
-		switch {
-		case i == 1:
+		switch slices.Index(words, "#") {
+		case 1:
 			items = append(items, key(strings.TrimPrefix(words[0], "#"), ""))
-		case i == 2:
+		case 2:
 			items = append(items, key(words[0], words[1]))
 		}
 	}
@@ -101,7 +100,7 @@ func limitKeys(text string) []manual.Item {
 
 func key(name, byDefault string) manual.Item {
 	i := manual.Item{Name: name, Term: "Cm " + name}
-	if byDefault != "" {
+	if byDefault != "" && name != "authmode" { // whose default depends on whether there are users
 		i.Term += ` Pq default: \&` + byDefault // which may be a dot
 	}
 	return i
