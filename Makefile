@@ -13,7 +13,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector alone needs cgo, and with it a C compiler.
 RACE = $(shell command -v gcc >/dev/null 2>&1 && echo CGO_ENABLED=1 $(GO) test -race || echo $(GO) test)
 
-.PHONY: all build demo test test-long interop bench fuzz lint man install clean help tools vet
+.PHONY: all build demo test test-long interop bench fuzz lint man install clean help tools vet cross
 
 all: build
 
@@ -78,8 +78,31 @@ help: ## this list
 tools:
 	@.ci/tools
 
-# The files for other systems compile, too.
-vet:
+vet: cross
 	$(GO) vet ./...
-	CGO_ENABLED=0 GOOS=darwin $(GO) vet ./...
+
+# What computes, and does nothing that a system has to offer.
+PURE = ./histogram ./owamp/... ./internal/getopt ./internal/report
+
+# A machine of amd64 runs programs of 386, whose integers have 32 bits, and with
+# qemu-user those of arm64.
+cross: ## Linux on arm64, and what is to build elsewhere
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) vet ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=386 $(GO) vet ./...
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./...
 	CGO_ENABLED=0 GOOS=freebsd $(GO) vet ./...
+	CGO_ENABLED=0 GOOS=windows $(GO) vet $(PURE)
+	@for os in darwin freebsd netbsd openbsd windows; do \
+		echo "$$os: owstats"; CGO_ENABLED=0 GOOS=$$os $(GO) build -o /dev/null ./cmd/owstats || exit; \
+	done
+	@if CGO_ENABLED=0 GOARCH=386 $(GO) test -run '^$$' ./histogram >/dev/null 2>&1; then \
+		CGO_ENABLED=0 GOARCH=386 $(GO) test -short $(PURE) ./cmd/owstats; \
+	else \
+		echo 'make cross: SKIPPED: this machine runs no programs of 386'; \
+	fi
+	@if command -v qemu-aarch64-static >/dev/null 2>&1; then \
+		CGO_ENABLED=0 GOARCH=arm64 $(GO) test -short -exec qemu-aarch64-static ./histogram ./owamp ./owamp/owp ./owamp/schedule ./owamp/stats ./cmd/owstats; \
+	else \
+		echo 'make cross: SKIPPED: no qemu-aarch64-static, so programs of arm64 are built and not run'; \
+	fi
