@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,8 +98,10 @@ func hosts(t testing.TB) (a, b *Host) {
 	if os.Geteuid() != 0 {
 		t.Skip("netlab: SKIPPED: network namespaces need root")
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("netlab: SKIPPED: the command ip (Debian: iproute2) is not installed")
+	for _, command := range []string{"ip", "tc"} {
+		if _, err := exec.LookPath(command); err != nil {
+			t.Skipf("netlab: SKIPPED: the command %s (Debian: iproute2) is not installed", command)
+		}
 	}
 	a, b = newHost(t, 1), newHost(t, 2)
 	return a, b
@@ -124,23 +127,42 @@ func newHost(t testing.TB, n byte) *Host {
 	return h
 }
 
-// up gives a device the host's addresses. Duplicate address detection would
-// keep an IPv6 address from being used for a second.
+// up gives a device the host's addresses, and waits until they can be reached.
+// Duplicate address detection would keep an IPv6 address from being used for a
+// second; without it the kernel still adds the address's own route, in its own
+// time, and drops what comes before that.
 func (h *Host) up(t testing.TB, dev string) {
 	t.Helper()
 	h.ip(t, nil, fmt.Sprintf("address add %v/24 dev %s", h.Addr4, dev))
 	h.ip(t, nil, fmt.Sprintf("address add %v/64 dev %s nodad", h.Addr6, dev))
 	h.ip(t, nil, fmt.Sprintf("link set %s up", dev))
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if strings.Contains(h.ip(t, nil, "-6 route show table local"), "local "+h.Addr6.String()+" ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("netlab: %v has no route", h.Addr6)
+		}
+	}
 }
 
-// ip runs the command ip inside the host with extra as descriptor 3.
-func (h *Host) ip(t testing.TB, extra *os.File, args string) {
+// ip runs the command ip inside the host with extra as descriptor 3, and returns
+// what it printed.
+func (h *Host) ip(t testing.TB, extra *os.File, args string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "ip", strings.Fields(args)...)
+	return h.run(t, extra, "ip "+args)
+}
+
+func (h *Host) run(t testing.TB, extra *os.File, command string) string {
+	t.Helper()
+	words := strings.Fields(command)
+	cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
 	if extra != nil {
 		cmd.ExtraFiles = []*os.File{extra}
 	}
-	if _, err := h.Output(cmd); err != nil {
+	out, err := h.Output(cmd)
+	if err != nil {
 		t.Fatalf("netlab: %v", err)
 	}
+	return out
 }

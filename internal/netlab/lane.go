@@ -68,7 +68,7 @@ func (l *lane) chance() float64 { return float64(l.dice.Uint64()>>11) / (1 << 53
 // in.
 func (l *lane) enter(octets []byte, in time.Time) {
 	p := l.path(in)
-	u := underway{octets: octets, entry: Entry{Packet: parse(octets), N: l.entered, In: in}}
+	u := underway{octets: octets, entry: Entry{Packet: parse(octets), N: l.entered, In: in.Round(0)}}
 	l.entered++
 	if !u.entry.UDP() {
 		l.cast(diceOfOthers, u.entry.N)
@@ -190,7 +190,7 @@ func (l *lane) leave(now time.Time, deliver deliverer) (next time.Time) {
 			continue
 		}
 		e, p := u.entry, parse(u.octets)
-		e.Out, e.Done, e.OutTTL, e.OutDSCP = out, done, p.TTL, p.DSCP
+		e.Out, e.Done, e.OutTTL, e.OutDSCP = out.Round(0), done.Round(0), p.TTL, p.DSCP
 		l.log = append(l.log, e)
 	}
 	l.queue = slices.Delete(l.queue, 0, n)

@@ -41,7 +41,8 @@ type Entry struct {
 	N int
 	// Action is what became of it.
 	Action Action
-	// In is when the kernel handed the packet to the sender's device.
+	// In is when the kernel handed the packet to the sender's device. Like Out and
+	// Done it is of the wall clock, without a monotonic reading.
 	In time.Time
 	// Out and Done are just before and just after it was handed to the receiver's
 	// device; zero if it never was.

@@ -206,6 +206,9 @@ func (h *Host) device(t testing.TB) *device {
 	// The device drops what this process does not read in time, which no log
 	// would show: seconds' worth of packets have room.
 	h.ip(t, nil, "link set "+deviceName+" txqueuelen 20000")
+	// A queue in front of that may be emptied by another system call than that of
+	// the sender, and later.
+	h.run(t, nil, "tc qdisc replace dev "+deviceName+" root noqueue")
 	return d
 }
 
