@@ -183,10 +183,10 @@ func (r *Reader) read(b []byte, offset int64) error {
 	}
 }
 
-// need refuses a file that is not size octets long, which is where what ends.
-func (r *Reader) need(size int64, what string) error {
+// need refuses a file that is not size octets long, which belong to the header.
+func (r *Reader) need(size int64) error {
 	if r.size < size {
-		return formatErrorf(r.size, "end of file within %s, want %d octets", what, size)
+		return formatErrorf(r.size, "end of file within the header, want %d octets", size)
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func (r *Reader) need(size int64, what string) error {
 // what all versions have there. Fields beyond the end of the file are zero: need
 // speaks before they are looked at.
 func (r *Reader) readStart() ([]byte, error) {
-	if err := r.need(sizeV0, "the header"); err != nil {
+	if err := r.need(sizeV0); err != nil {
 		return nil, err
 	}
 	b := make([]byte, offSlots)
@@ -220,7 +220,7 @@ func (r *Reader) readStart() ([]byte, error) {
 }
 
 func (r *Reader) readVersion3(b []byte) error {
-	if err := r.need(offSlots, "the header"); err != nil {
+	if err := r.need(offSlots); err != nil {
 		return err
 	}
 	if err := r.readFinished(b, offFinished); err != nil {
@@ -293,7 +293,7 @@ func (r *Reader) readOlder(b []byte) (err error) {
 	r.header.Finished = Incomplete
 	end := int64(sizeV0)
 	if r.header.Version == version2 {
-		if err := r.need(offSlotsV2, "the header"); err != nil {
+		if err := r.need(offSlotsV2); err != nil {
 			return err
 		}
 		if err := r.readFinished(b, offFinishedV2); err != nil {
