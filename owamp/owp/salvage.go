@@ -260,6 +260,10 @@ func (s *salvager) scan() error {
 		if err != nil {
 			return err
 		}
+		if gap < at && !s.promising(b) {
+			at += step
+			continue
+		}
 		if err := s.check(b); err != nil {
 			if gap == at {
 				why = err
@@ -317,6 +321,16 @@ func (s *salvager) octets(offset int64) ([]byte, error) {
 		}
 	}
 	return s.buf[offset-s.from:], nil
+}
+
+// promising reports whether b may begin with a record, at little cost: what lies
+// between records may be gigabytes.
+func (s *salvager) promising(b []byte) bool {
+	sent, recv := 5, 7 // the multipliers of the error estimates
+	if s.recordSize == recordSizeV2 {
+		sent, recv = 13, 23
+	}
+	return b[sent] != 0 && b[recv] != 0 && (s.schedule == nil || binary.BigEndian.Uint32(b) < s.header.Spec.Packets)
 }
 
 // check reports why b does not begin with a record that can be right.
