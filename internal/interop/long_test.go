@@ -26,18 +26,26 @@ func TestInteropLong(t *testing.T) {
 				dir := t.TempDir()
 				v := peer.serve(t, 0)
 				args := append([]string{"-p", "-P", "0", "-d", dir}, longArgs...)
+				slack := 0
 				if way == "to" {
 					args = append(args, "-t")
 				}
-				checkLong(t, testprog.Start(t, own.command("powstream", append(args, v.at(true))...)), dir)
+				if way == "to" && peer == c {
+					// Its receiver ends a session when by the schedule all time-outs
+					// are over, and then drops what was sent later than that, by a
+					// host that is as busy as one with such tests is.
+					slack = 20
+				}
+				checkLong(t, testprog.Start(t, own.command("powstream", append(args, v.at(true))...)), dir, slack)
 			})
 		}
 	}
 }
 
 // checkLong waits for two minutes' sessions of powstream, ends it and checks that
-// there is no hole anywhere, nor a packet missing.
-func checkLong(t *testing.T, p *testprog.Process, dir string) {
+// there is no hole anywhere, nor a packet missing, but for so many as slack at
+// the end of a session.
+func checkLong(t *testing.T, p *testprog.Process, dir string, slack int) {
 	t.Helper()
 	const least = 120 * time.Second
 	p.AwaitFor(t, 2*least, p.Stdout, "files of two minutes", func(string) bool {
@@ -60,8 +68,13 @@ func checkLong(t *testing.T, p *testprog.Process, dir string) {
 		if i > 0 && i >= len(all)-4 && m.isCut(t) {
 			continue // it was running at the end
 		}
-		m.checkWhole(t)
-		received += m.count(m.Spec.Packets).received
+		c := m.count(m.Spec.Packets)
+		if n := m.Spec.Packets - uint32(len(c.missing)); slack > 0 && len(c.missing) <= slack && c.missing != nil && c.missing[0] == n {
+			m.checkUnharmed(t, n)
+		} else {
+			m.checkWhole(t)
+		}
+		received += c.received
 	}
 	if told := gapLine.FindAllString(p.Stderr.String(), -1); told != nil {
 		t.Errorf("told of %q: want no gap", told)

@@ -424,7 +424,7 @@ func TestNetworkLong(t *testing.T) {
 			t.Parallel()
 			a, b := netlab.NewVeth(t)
 			m := measure(t, own, a, b, f.addr(b), longArgs...)
-			checkLong(t, m.Process, m.dir)
+			checkLong(t, m.Process, m.dir, 0)
 		})
 	}
 }
