@@ -141,7 +141,7 @@ func (s *salvager) readSections(b []byte) error {
 
 // readSession reads the session, and returns where the first section begins.
 func (s *salvager) readSession(b []byte, offset int64) (int64, error) {
-	if err := s.need(offset+owamp.RequestSize); err != nil {
+	if err := s.need(offset + owamp.RequestSize); err != nil {
 		return 0, err
 	}
 	end, err := s.readSpec(b, offset)
