@@ -65,6 +65,44 @@ func TestTally(t *testing.T) {
 	}
 }
 
+// What is sent is unresolved until it was fetched, and then settled for good,
+// whatever the peer claims to have.
+func TestTallyFetched(t *testing.T) {
+	for _, test := range []struct {
+		received, lost uint32
+		want           [3]uint64 // received, lost, not covered but for 2 that were not sent by then
+	}{
+		{4, 1, [3]uint64{4, 1, 0}},
+		{3, 1, [3]uint64{3, 1, 1}},
+		{0, 0, [3]uint64{0, 0, 5}},
+		{9, 9, [3]uint64{5, 0, 0}},
+		{3, 9, [3]uint64{3, 2, 0}},
+	} {
+		tally := sessions.NewTally(new(memwire.Clock))
+		track := tally.Track()
+		progress := probe.SendProgress{Sent: 3, Skipped: 2, Slip: time.Millisecond}
+		track.SendAndFetch(func() probe.SendProgress { return progress })
+		if s := tally.Snapshot(); s.Unresolved != 5 || s.NotSent != 0 || s.SendSlip != time.Millisecond {
+			t.Errorf("sending: %+v", s)
+		}
+		track.Glimpse([]owamp.Record{arrived(0, 60), arrived(2, 61), {Seq: 1}})
+		if s := tally.Snapshot(); s.TTL != 61 || s.TTLMin != 60 || s.LastPacket.Unix() != 2 || s.Received+s.Duplicates+s.Reordered != 0 {
+			t.Errorf("glimpsed: %+v", s)
+		}
+		track.Sent(owamp.SendReport{NextSeq: 8, Skips: []owamp.SkipRange{{First: 2, Last: 4}}}, 10)
+		if s := tally.Snapshot(); s.Unresolved != 5 || s.NotSent != 3 || s.NotCovered != 2 || s.SendSlip != 0 {
+			t.Errorf("sent: %+v", s)
+		}
+		for range 2 { // the second time there is nothing left
+			track.Fetched(test.received, test.lost)
+			s := tally.Snapshot()
+			if got := [3]uint64{s.Received, s.Lost, s.NotCovered - 2}; got != test.want || s.Unresolved != 0 || s.NotSent != 3 {
+				t.Errorf("fetched %d and %d lost: %v, %+v; want %v", test.received, test.lost, got, s, test.want)
+			}
+		}
+	}
+}
+
 // An outage counts as it lasts, from when it began, by its first reason.
 func TestTallyGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"owl/owamp"
@@ -86,6 +89,61 @@ func TestDenied(t *testing.T) {
 	}
 	if err := fetch.Whole(t.Context(), c, sid, &got); err != nil || !bytes.Equal(got.Bytes(), want) {
 		t.Errorf("after a refusal: %v, %d octets", err, got.Len())
+	}
+}
+
+// A session that is known comes as it is, and one that only has its ID does not,
+// nor one with more records than a network could have made.
+func TestOf(t *testing.T) {
+	peer := pingtest.New(t, pingtest.Config{})
+	sid, want := keep(t, peer, "loss10.owp")
+	r, err := owp.NewReader(bytes.NewReader(want), int64(len(want)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := r.Header().Spec
+	var got bytes.Buffer
+	if err := fetch.Of(t.Context(), connect(t, peer), &spec, 0, math.MaxUint32, &got); err != nil || !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%v, %d octets of %d", err, got.Len(), len(want))
+	}
+	for what, change := range map[string]func(*owamp.SessionSpec){
+		"more packets":      func(s *owamp.SessionSpec) { s.Packets++ },
+		"a later start":     func(s *owamp.SessionSpec) { s.Start++ },
+		"a longer time-out": func(s *owamp.SessionSpec) { s.Timeout++ },
+		"another schedule":  func(s *owamp.SessionSpec) { s.Slots = []owamp.Slot{{Type: owamp.SlotFixed, Parameter: 1 << 30}} },
+		"one slot more":     func(s *owamp.SessionSpec) { s.Slots = append(slices.Clone(s.Slots), s.Slots...) },
+		"no schedule":       func(s *owamp.SessionSpec) { s.Slots = nil },
+	} {
+		other := spec
+		change(&other)
+		got.Reset()
+		err := fetch.Of(t.Context(), connect(t, peer), &other, 0, math.MaxUint32, &got)
+		if err == nil || !strings.HasPrefix(err.Error(), "the server has a session "+sid.String()) || got.Len() != 0 {
+			t.Errorf("%s: %v, %d octets", what, err, got.Len())
+		}
+	}
+
+	// As many copies of each packet as no network makes.
+	spec.SID, spec.Packets = owamp.SID{7}, 4
+	recs := slices.Repeat([]owamp.Record{{Seq: 1, Sent: spec.Start + 1, Recv: spec.Start + 2, SentErr: owamp.UnknownError, RecvErr: owamp.UnknownError}}, 65)
+	for _, n := range []int{64, 65} {
+		var file bytes.Buffer
+		err := owp.Store(&file, &owp.Header{Finished: owp.Normal, NextSeq: 4, NumRecords: uint32(n), Spec: spec}, nil, func(yield func(owamp.Record, error) bool) {
+			for _, r := range recs[:n] {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer.Keep(spec.SID, file.Bytes())
+		got.Reset()
+		err = fetch.Of(t.Context(), connect(t, peer), &spec, 0, math.MaxUint32, &got)
+		if n == 64 && (err != nil || got.Len() == 0) || n == 65 && (err == nil || got.Len() != 0) {
+			t.Errorf("%d records of 4 packets: %v, %d octets", n, err, got.Len())
+		}
 	}
 }
 
