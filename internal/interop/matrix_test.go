@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"owl/internal/testprog"
+	"owl/owamp"
 )
 
 // A cell is one way to run a client of one suite against a server of another.
 type cell struct {
 	program        string // powstream or owping
 	client, server suite
+	mode           owamp.Mode
 	ipv6, to       bool // to: the server receives
 	padding        int
 
@@ -28,31 +30,34 @@ type cell struct {
 const cellPackets = 200
 
 // TestInteropMatrix runs each client against each server, but the reference's
-// against its own, over both IP versions, in both directions, without and with
-// padding. Over loopback no packet is lost, so each must have come, once; and
+// against its own, in all modes, over both IP versions, in both directions,
+// without and with padding. Over loopback no packet is lost, so each must have come, once; and
 // both owstats say the same of each file. With -v it prints the table of
 // docs/compatibility.md.
 func TestInteropMatrix(t *testing.T) {
 	c, own := reference(t), owl(t)
 	servers := map[suite]*server{c: c.serve(t, 0), own: own.serve(t, 0)}
 	var cells []*cell
+	keys := writePassphrases(t, t.TempDir())
 	for _, program := range []string{"owping", "powstream"} {
-		var running []*cell
 		for _, pair := range []struct{ client, server suite }{{c, own}, {own, c}, {own, own}} {
-			for _, ipv6 := range []bool{false, true} {
-				for _, to := range []bool{true, false} {
-					for _, padding := range []int{0, 1000} {
-						x := &cell{program: program, client: pair.client, server: pair.server, ipv6: ipv6, to: to, padding: padding, dir: t.TempDir()}
-						x.start(t, servers[pair.server])
-						running = append(running, x)
+			var running []*cell // as many at a time as two processors take
+			for _, mode := range []owamp.Mode{owamp.ModeOpen, owamp.ModeAuthenticated, owamp.ModeEncrypted} {
+				for _, ipv6 := range []bool{false, true} {
+					for _, to := range []bool{true, false} {
+						for _, padding := range []int{0, 1000} {
+							x := &cell{program: program, client: pair.client, server: pair.server, mode: mode, ipv6: ipv6, to: to, padding: padding, dir: t.TempDir()}
+							x.start(t, servers[pair.server], keys)
+							running = append(running, x)
+						}
 					}
 				}
 			}
+			for _, x := range running {
+				x.finish(t)
+			}
+			cells = append(cells, running...)
 		}
-		for _, x := range running {
-			x.finish(t)
-		}
-		cells = append(cells, running...)
 	}
 
 	told := map[*cell]string{}
@@ -72,7 +77,7 @@ func TestInteropMatrix(t *testing.T) {
 }
 
 func (x *cell) String() string {
-	return fmt.Sprintf("%s %s with %s %s %s padding %d", x.client.name, x.program, x.server.name, x.family(), x.direction(), x.padding)
+	return fmt.Sprintf("%s %s with %s mode %v %s %s padding %d", x.client.name, x.program, x.server.name, x.mode, x.family(), x.direction(), x.padding)
 }
 
 func (x *cell) family() string {
@@ -90,9 +95,12 @@ func (x *cell) direction() string {
 }
 
 // start starts the client. What it measures comes to be an .owp file in x.dir.
-func (x *cell) start(t *testing.T, v *server) {
+func (x *cell) start(t *testing.T, v *server, keys string) {
 	t.Helper()
-	args := []string{"-P", "0", "-c", strconv.Itoa(cellPackets), "-i", "0.01", "-L", "1", "-s", strconv.Itoa(x.padding)}
+	args := []string{"-A", x.mode.String(), "-P", "0", "-c", strconv.Itoa(cellPackets), "-i", "0.01", "-L", "1", "-s", strconv.Itoa(x.padding)}
+	if x.mode != owamp.ModeOpen {
+		args = append(args, "-u", "alice", "-k", keys)
+	}
 	switch {
 	case x.program == "powstream" && x.to:
 		args = append(args, "-p", "-d", x.dir, "-t")
@@ -149,16 +157,16 @@ func (x *cell) check(t *testing.T, c, own suite) string {
 // with it.
 func table(cells []*cell, told map[*cell]string) string {
 	var b strings.Builder
-	b.WriteString("| client | server | to it, IPv4 | from it, IPv4 | to it, IPv6 | from it, IPv6 |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| client | server | mode | to it, IPv4 | from it, IPv4 | to it, IPv6 | from it, IPv6 |\n|---|---|---|---|---|---|---|\n")
 	var row *cell
 	for _, x := range cells { // those of a row stand together
 		switch {
-		case row == nil || row.program != x.program || row.client != x.client || row.server != x.server:
+		case row == nil || row.program != x.program || row.client != x.client || row.server != x.server || row.mode != x.mode:
 			if row != nil {
 				b.WriteString(" |\n")
 			}
 			row = x
-			fmt.Fprintf(&b, "| `%s`, %s | %s | %s", x.program, x.client.name, x.server.name, told[x])
+			fmt.Fprintf(&b, "| `%s`, %s | %s | %v | %s", x.program, x.client.name, x.server.name, x.mode, told[x])
 		case x.padding == 0:
 			fmt.Fprintf(&b, " | %s", told[x])
 		default:

@@ -130,11 +130,23 @@ func (s suite) serve(t testing.TB, port int) *server {
 func (s suite) serveIn(t testing.TB, place testprog.Place, node string, more ...string) *server {
 	t.Helper()
 	conf, data := t.TempDir(), t.TempDir()
-	args := append([]string{"-Z", "-f", "-a", "O", "-c", conf, "-d", data, "-R", conf, "-S", node}, more...)
+	args := append([]string{"-Z", "-f", "-a", "AEO", "-c", conf, "-d", data, "-R", conf, "-S", node}, more...)
 	if err := os.WriteFile(filepath.Join(conf, "owamp-server.conf"), []byte("dieby 1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	writePassphrases(t, conf)
 	return &server{Process: testprog.StartIn(t, place, s.command("owampd", args...)), data: data}
+}
+
+// writePassphrases writes the pass-phrase file of the user alice to a directory,
+// and returns its path.
+func writePassphrases(t testing.TB, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "owamp-server.pfs")
+	if err := os.WriteFile(path, []byte("alice\t636f727265637420686f727365\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // answers reports whether an OWAMP server greets at a port of this host.
