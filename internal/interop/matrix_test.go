@@ -118,7 +118,7 @@ func (x *cell) start(t *testing.T, v *server, keys string) {
 // more. What it does when it is told to end belongs to other tests.
 func (x *cell) finish(t *testing.T) {
 	t.Helper()
-	code := 0
+	var code int
 	if x.program == "powstream" {
 		awaitFiles(t, x.Process, 2, ".sum")
 		x.files = slices.DeleteFunc(x.Stdout.Lines(), func(path string) bool { return !strings.HasSuffix(path, ".owp") })
