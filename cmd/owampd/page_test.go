@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ func TestConfPage(t *testing.T) {
 		}
 		if option != k.letter {
 			t.Errorf("%s: the page tells of the option %q, want %q", k.name, option, k.letter)
+		}
+		if bounds := fmt.Sprintf("from %d to %d", leastIterations, mostIterations); k.name == "pbkdf2_count" && !strings.Contains(entry, bounds) {
+			t.Errorf("%s: the page does not say %s", k.name, bounds)
 		}
 		if told := slices.Contains(needs, k.name); told != k.restart {
 			t.Errorf("%s needs a restart: the page says %v, want %v", k.name, told, k.restart)
