@@ -44,7 +44,7 @@ func TestPagesAreCurrent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(string(want), string(got)); d != "" {
+		if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); d != "" {
 			t.Errorf("%s is stale: run make man (-as it would be +as it is):\n%s", path, d)
 		}
 	}
