@@ -127,11 +127,10 @@ func (f *fetcher) run(ctx context.Context) {
 			f.await(ctx, last, s)
 			f.whole(ctx, last, s)
 			f.pop()
-		case more:
+		case more && ctx.Err() == nil:
 			f.rest(ctx, math.MaxInt64, f.changed)
-			if ctx.Err() != nil {
-				<-f.changed
-			}
+		case more:
+			<-f.changed
 		default:
 			f.tellUnfetched()
 			return
@@ -187,9 +186,6 @@ func (f *fetcher) connect(ctx context.Context) error {
 		return &failure{GapPeerUnreachable, err}
 	}
 	f.client, err = control.Connect(ctx, path.Conn, f.cfg.Control)
-	if _, denied := errors.AsType[*control.DeniedError](err); denied {
-		return &failure{GapRefused, err}
-	}
 	if err != nil {
 		return &failure{GapHandshakeFailed, fmt.Errorf("%v: %w", path.Conn.RemoteAddr(), err)}
 	}
@@ -316,17 +312,17 @@ func (f *fetcher) whole(ctx, last context.Context, s *session) {
 			f.unfetched(s, err)
 			return
 		}
-		denied, ok := errors.AsType[*control.DeniedError](err)
-		if ok = ok && denied.Accept != owamp.AcceptTemporaryLimit; ok && time.Now().After(s.settledAt()) {
+		accept, no := refused(err)
+		if no && accept != owamp.AcceptTemporaryLimit && time.Now().After(s.settledAt()) {
 			denials++
 		}
-		if denials == maxDenials || ok && denied.Accept == owamp.AcceptNotSupported ||
+		if denials == maxDenials || no && accept == owamp.AcceptNotSupported ||
 			errors.Is(err, fs.ErrExist) || time.Since(s.sent.at) > fetchFor || f.crowded() {
 			f.giveUp(s, err)
 			return
 		}
 		wait = f.putOff(s, wait, err)
-		if ok {
+		if no {
 			f.rest(ctx, wait, nil)
 		} else {
 			f.rest(ctx, wait, f.back)
@@ -355,6 +351,15 @@ func (f *fetcher) try(ctx, last context.Context, s *session) error {
 	return s.writeFetched(ctx.Err() == nil)
 }
 
+// refused reports whether err is the peer's answer that it does not give a
+// session, and which. A peer that does not let this host in has not said so.
+func refused(err error) (owamp.Accept, bool) {
+	if denied, ok := errors.AsType[*control.DeniedError](err); ok && reasonOf(err) == GapRefused {
+		return denied.Accept, true
+	}
+	return 0, false
+}
+
 // getAll fetches all records of s into its file. A peer that was not told of the
 // end, or was about to end itself, may refuse the whole for ever, but not what
 // was sent by then; the same is asked for where time is short, for some peers
@@ -365,8 +370,7 @@ func (f *fetcher) getAll(ctx, last context.Context, s *session) error {
 	}
 	if s.sent.stopped {
 		err := f.get(ctx, s, 0, math.MaxUint32, s.file)
-		denied, ok := errors.AsType[*control.DeniedError](err)
-		if !ok || denied.Accept != owamp.AcceptReject || time.Now().Before(s.settledAt()) {
+		if accept, no := refused(err); !no || accept != owamp.AcceptReject || time.Now().Before(s.settledAt()) {
 			return err
 		}
 	}
@@ -383,7 +387,6 @@ func (f *fetcher) giveUp(s *session, err error) {
 	f.log.Error(fmt.Sprintf("session %v is not to be had from the peer: %v", s.spec.SID, err))
 	f.tellGap(reason, s.known(), s.sent.until)
 	f.lose(s, reason)
-	f.told = ""
 }
 
 // unfetched notes that the stream ends without s.

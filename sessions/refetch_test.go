@@ -154,6 +154,47 @@ func TestNeverFetched(t *testing.T) {
 	})
 }
 
+// A peer that lets sessions run and never a fetch is asked for a day, and for so
+// many sessions at most; what is too old is a gap.
+func TestFetchGivenUp(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		n         uint32
+		mean      time.Duration
+		run       time.Duration
+		low, high time.Duration // gaps
+	}{
+		{"too old", 100, 10 * time.Second, 27 * time.Hour, 2 * time.Hour, 3 * time.Hour},
+		{"too many", 2, time.Second, (4096 + 500) * 2 * time.Second, 900 * time.Second, 1100 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				h := w.serve(time.Millisecond, nil)
+				fault := &fetchFault{left: -1, harm: cutFetch}
+				cfg := toPeer(test.n, test.mean, time.Second)
+				cfg.Slots[0].Type = owamp.SlotFixed
+				cfg.Dial = w.wires(fault.meddle)
+				w.start(cfg)
+				time.Sleep(test.run)
+				synctest.Wait()
+				s := w.stream.Snapshot()
+				w.finish(h)
+				if got := s.Gaps[sessions.GapControlLost]; len(s.Gaps) != 1 || got < test.low || got > test.high {
+					t.Errorf("gaps %v, want control_lost of %v to %v", s.Gaps, test.low, test.high)
+				}
+				if s.Received != 0 || s.NotCovered == 0 || s.State != sessions.StateRunning {
+					t.Errorf("received %d, not covered %d, %v", s.Received, s.NotCovered, s.State)
+				}
+				w.wantAccounted()
+				if n := strings.Count(w.logged(), "trying again in"); n > 10 {
+					t.Errorf("told of %d tries that failed in the same way", n)
+				}
+			})
+		})
+	}
+}
+
 // The peer dies in the middle of a session, and is back after a while with what
 // it had recorded.
 func TestPeerOfSendDies(t *testing.T) {

@@ -63,6 +63,7 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 		return s.start, &failure{GapLocalOverload, err}
 	}
 	s.track.SendAndFetch(sending.Progress)
+	began, beganMono := s.cfg.Clock.Now(), time.Now()
 	client := s.client
 	peer := make(chan error, 1)
 	go func() {
@@ -71,15 +72,13 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 	}()
 
 	var lost error
-	heard := false // of the peer
 	select {
 	case <-complete:
 		// A receiver drops what was sent less than a time-out before it is told
 		// to stop, and it may know by itself when that is over.
-		heard, lost = s.outlast(ctx, s.cfg.Timeout.Duration()+s.cfg.EndDelay, peer)
+		lost = s.outlast(ctx, s.cfg.Timeout.Duration()+s.cfg.EndDelay, peer)
 		s.sent.whole = ctx.Err() == nil && lost == nil
 	case lost = <-peer:
-		heard = true
 	case <-ctx.Done():
 	}
 	report := sending.Stop()
@@ -87,9 +86,6 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 		_, lost = s.stop(ctx, []owamp.SendReport{report})
 	}
 	s.hangUp() // ends the Await
-	if !heard {
-		<-peer
-	}
 
 	going := ctx.Err() == nil
 	s.sent.report, s.sent.at = report, time.Now()
@@ -99,6 +95,10 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 	switch {
 	case errors.Is(context.Cause(ctx), errClockSet):
 		s.sent.reason = GapClockInvalid
+		// What was skipped by the new time is not over by that of the schedule.
+		if now := began.AddDuration(time.Since(beganMono)); now.Before(s.sent.until) {
+			s.sent.until = now
+		}
 	case going:
 		s.sent.reason = GapControlLost
 	default:
@@ -136,18 +136,18 @@ func (s *session) beginSending(done func()) (ports.Sending, error) {
 	})
 }
 
-// outlast waits for d, until ctx is done, or until the peer says or breaks
-// something.
-func (s *session) outlast(ctx context.Context, d time.Duration, peer <-chan error) (heard bool, err error) {
+// outlast waits for d, until ctx is done, or until the peer stops the session or
+// is lost, of which it returns the error.
+func (s *session) outlast(ctx context.Context, d time.Duration, peer <-chan error) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-	case err = <-peer:
-		heard = true
+	case err := <-peer:
+		return err
 	}
-	return heard, err
+	return nil
 }
 
 // sentUntil returns the scheduled time of packet next-1, the start if next is 0.
