@@ -41,6 +41,8 @@ func TestParse(t *testing.T) {
 		"-I 90 -c 1200 peer":   func(o *options) { o.packets, o.retry = 1200, 90*time.Second },
 		"-c 1 -i .25 peer":     func(o *options) { o.packets, o.interval, o.retry = 1, 0.25, time.Minute },
 		"-E 1.5 -z 10 peer":    func(o *options) { o.endDelay, o.delay = 1500*time.Millisecond, 10*time.Second },
+		"-t peer":              func(o *options) { o.send, o.endDelay = true, time.Second },
+		"-t -E .2 peer":        func(o *options) { o.send, o.endDelay = true, 200*time.Millisecond },
 		"-D AF41 peer":         func(o *options) { o.dscp = 34 },
 		"-b 1e-5 -d /tmp peer": func(o *options) { o.bucket, o.dir = 1e-5, "/tmp" },
 		"-pRU -e local3 peer": func(o *options) {
