@@ -28,7 +28,7 @@ type key struct {
 // keys are in the order in which --check prints them.
 var keys = []key{
 	{name: "srcnode", letter: "S", restart: true, set: (*options).setListen, text: func(o *options) string { return o.listen }},
-	{name: "authmode", letter: "a", restart: true, set: (*options).setModes, text: func(o *options) string { return o.offered().String() }},
+	{name: "authmode", letter: "a", restart: true, set: (*options).setModes, text: func(o *options) string { return o.wanted().String() }},
 	{name: "testports", letter: "P", set: (*options).setPorts, text: func(o *options) string { return o.ports.String() }},
 	{name: "datadir", letter: "d", restart: true, set: (*options).setDataDir, text: func(o *options) string { return o.dataDir }},
 	{name: "vardir", letter: "R", restart: true, set: (*options).setVarDir, text: func(o *options) string { return o.varDir }},

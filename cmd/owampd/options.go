@@ -22,6 +22,7 @@ var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
 [arguments] are as follows:
 
    -a authmode   offered modes: letters of A [authenticated], E [encrypted], O [open]
+                 (default AEO)
    -c confdir    directory of owamp-server.conf, owamp-server.limits and
                  owamp-server.pfs (default: the current one)
    -d datadir    directory of the sessions that are received (default: the current one)

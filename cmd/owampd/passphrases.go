@@ -21,7 +21,7 @@ func (o *options) wanted() owamp.Mode {
 	return o.modes
 }
 
-// offered returns the modes that are offered while the pass-phrases are these.
+// offered returns those of them that are offered while the pass-phrases are these.
 func (o *options) offered() owamp.Mode {
 	if o.passphrases.Len() == 0 {
 		return o.wanted() & owamp.ModeOpen
@@ -90,8 +90,10 @@ func (o *options) describePassphrases(w io.Writer) {
 	case o.unreadable != nil:
 		fmt.Fprintf(w, "# %v\n", o.unreadable)
 	case o.keysFile == "":
-		fmt.Fprintf(w, "# %s: none\n", keysName)
+		fmt.Fprintf(w, "# %s: none, so only open mode is offered\n", keysName)
+	case o.passphrases.Len() == 0:
+		fmt.Fprintf(w, "# %s: %s: no users, so only open mode is offered\n", keysName, o.keysFile)
 	default:
-		fmt.Fprintf(w, "# %s: %s: %d users\n", keysName, o.keysFile, o.passphrases.Len())
+		fmt.Fprintf(w, "# %s: %s: users=%d\n", keysName, o.keysFile, o.passphrases.Len())
 	}
 }

@@ -56,7 +56,11 @@ func (r *reloader) reload() {
 	if o.limits.String() != r.inForce.limits.String() {
 		log.Info("the limits are others now")
 	}
+	was := r.inForce.offered()
 	r.inForce.adopt(o)
+	if is := r.inForce.offered(); was != is {
+		log.Info(fmt.Sprintf("modes that are offered are now %v, were %v", is, was))
+	}
 }
 
 // adopt takes over from newer options what does not need a restart.

@@ -142,6 +142,29 @@ func TestReloadPassphrases(t *testing.T) {
 	d.AwaitText(t, d.Stderr, `user "alice" has another pass-phrase`, 1)
 }
 
+// TestReloadFirstUser: with the first user the modes that have users are offered,
+// and without the last one they are not any more. Nothing is to be restarted for
+// that.
+func TestReloadFirstUser(t *testing.T) {
+	dir := t.TempDir()
+	keys := filepath.Join(dir, keysName)
+	d := launchIn(t, dir, "-f", "-S", "127.0.0.1:0")
+	if err := os.WriteFile(keys, []byte("alice\t736563726574\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Signal(syscall.SIGHUP)
+	d.AwaitText(t, d.Stderr, "modes that are offered are now AEO, were O\n", 1)
+	asAlice(t, d.addr.String(), "secret")
+	if err := os.Remove(keys); err != nil {
+		t.Fatal(err)
+	}
+	d.Signal(syscall.SIGHUP)
+	d.AwaitText(t, d.Stderr, "modes that are offered are now O, were AEO\n", 1)
+	if strings.Contains(d.Stderr.String(), "restart owampd") {
+		t.Errorf("what needs no restart is said to need one:\n%s", d.Stderr)
+	}
+}
+
 // alice is a client who says that she is.
 func alice(passphrase string) control.ClientConfig {
 	return control.ClientConfig{

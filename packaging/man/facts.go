@@ -100,7 +100,7 @@ func limitKeys(text string) []manual.Item {
 
 func key(name, byDefault string) manual.Item {
 	i := manual.Item{Name: name, Term: "Cm " + name}
-	if byDefault != "" && name != "authmode" { // whose default depends on whether there are users
+	if byDefault != "" {
 		i.Term += ` Pq default: \&` + byDefault // which may be a dot
 	}
 	return i
