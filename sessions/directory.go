@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -45,6 +46,13 @@ func (e *LockedError) Error() string {
 }
 
 func (e *LockedError) Unwrap() error { return e.Err }
+
+// A File is where the records of a session are while it is measured.
+type File interface {
+	owp.File
+	io.WriteSeeker
+	io.Closer
+}
 
 // OpenDirectory locks the directory at path.
 func OpenDirectory(path string) (*Directory, error) {
@@ -99,13 +107,13 @@ func FileName(start, end owamp.Timestamp, suffix string) string {
 // Commit closes a file that [Directory.Begin] made and that has been written
 // and synced, gives it its final name and returns the path. A file that cannot
 // have the name is removed.
-func (d *Directory) Commit(f *os.File, start, end owamp.Timestamp) (string, error) {
+func (d *Directory) Commit(f File, start, end owamp.Timestamp) (string, error) {
 	defer f.Close()
 	return d.publish(f.Name(), FileName(start, end, ".owp"))
 }
 
 // Discard removes a file that [Directory.Begin] or [Directory.BeginPart] made.
-func (d *Directory) Discard(f *os.File) error {
+func (d *Directory) Discard(f File) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 

@@ -2,7 +2,6 @@ package sessions
 
 import (
 	"cmp"
-	"os"
 	"slices"
 	"time"
 
@@ -37,7 +36,7 @@ func (s *session) beginParts() (err error) {
 
 // writeFetchedPart writes the summary of the next part, whose records are in
 // file, if it is complete.
-func (s *session) writeFetchedPart(file *os.File) error {
+func (s *session) writeFetchedPart(file File) error {
 	r, err := readFile(file)
 	if err != nil {
 		return err

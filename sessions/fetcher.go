@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
-	"os"
 	"sync"
 	"time"
 
@@ -194,7 +193,7 @@ func (f *fetcher) connect(ctx context.Context) error {
 
 // get fetches packets begin to end of s into file, over the connection that
 // there is, or, if that has gone stale, over a new one.
-func (f *fetcher) get(ctx context.Context, s *session, begin, end uint32, file *os.File) error {
+func (f *fetcher) get(ctx context.Context, s *session, begin, end uint32, file File) error {
 	for {
 		fresh := f.client == nil
 		if err := f.connect(ctx); err != nil {
@@ -222,7 +221,7 @@ func (f *fetcher) get(ctx context.Context, s *session, begin, end uint32, file *
 }
 
 // truncate empties a file.
-func truncate(file *os.File) error {
+func truncate(file File) error {
 	if err := file.Truncate(0); err != nil {
 		return err
 	}
@@ -332,7 +331,7 @@ func (f *fetcher) whole(ctx, last context.Context, s *session) {
 
 // try tries once to fetch all of s.
 func (f *fetcher) try(ctx, last context.Context, s *session) error {
-	file, err := s.cfg.Directory.Begin(s.spec.SID)
+	file, err := s.begin()
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 // listen begins to receive.
 func (s *session) listen() error {
 	var err error
-	if s.file, err = s.cfg.Directory.Begin(s.spec.SID); err != nil {
+	if s.file, err = s.begin(); err != nil {
 		return &failure{GapLocalOverload, err}
 	}
 	s.track = s.tally.Track()

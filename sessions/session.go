@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"time"
 
 	"owl/owamp"
@@ -27,7 +26,7 @@ type session struct {
 	lease  *ports.Lease
 	rtt    time.Duration
 	unfit  []*ports.Lease // of ports that would not do; held while others are tried
-	file   *os.File
+	file   File
 	track  *Track
 
 	// This host receives.

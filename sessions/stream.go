@@ -65,8 +65,8 @@ type Clock interface {
 	Error(stamping time.Duration) owamp.ErrorEstimate
 }
 
-// StreamConfig describes a stream. Dial, Clock, Prober, Random and Log are
-// needed, as are Packets, Slots and Timeout.
+// StreamConfig describes a stream. Dial, Clock, Prober or Pool, Random and
+// Log are needed, as are Packets, Slots and Timeout.
 type StreamConfig struct {
 	// Dial opens a control connection. It is called for each session, so that
 	// a peer that has moved to another address is found again.
@@ -75,11 +75,14 @@ type StreamConfig struct {
 	// whom. Its clock is the stream's.
 	Control control.ClientConfig
 	Clock   Clock
-	Prober  ports.Prober
-	Ports   probe.PortRange // for the test packets; zero: any
-	Device  string          // bind test sockets to this device, if not empty
-	Random  io.Reader
-	Log     *slog.Logger
+	// Pool has the test ports that streams share; who made it closes it. Without
+	// one the stream has its own, of Prober, Ports and Device.
+	Pool   *ports.Pool
+	Prober ports.Prober
+	Ports  probe.PortRange // for the test packets; zero: any
+	Device string          // bind test sockets to this device, if not empty
+	Random io.Reader
+	Log    *slog.Logger
 
 	// Send makes this host the sender. The peer records, and what it has
 	// recorded of a session is fetched when that has ended, over a control
@@ -96,7 +99,11 @@ type StreamConfig struct {
 	EndDelay time.Duration // between the end of a session's time-out and Stop-Sessions
 	RetryCap time.Duration // the longest wait for a peer that is away; 0: 60 s
 
+	// Directory is where the files go; nil: none are wanted. Then records are in
+	// memory while their session runs, those of long ones in files without
+	// a name in the directory Scratch, and there are no parts.
 	Directory   *Directory
+	Scratch     string
 	BucketWidth float64 // s, of the summaries' histograms; 0: 0.0001
 	UnixTimes   bool    // write UNIX_START_TIME and UNIX_END_TIME too
 	// Names gives the names of sender and receiver that summaries show.
@@ -140,7 +147,7 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	if _, err := window.New(gen, 0, cfg.Packets, cfg.Timeout); err != nil {
 		return nil, err
 	}
-	if cfg.Part == cfg.Packets {
+	if cfg.Part == cfg.Packets || cfg.Directory == nil {
 		cfg.Part = 0
 	}
 	if cfg.RetryCap <= 0 {
@@ -150,9 +157,12 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	s := &Stream{
 		cfg:     cfg,
 		log:     cfg.Log,
-		pool:    ports.NewPool(cfg.Prober, cfg.Ports, cfg.Device),
+		pool:    cfg.Pool,
 		tally:   NewTally(cfg.Clock),
 		restart: make(chan struct{}, 1),
+	}
+	if s.pool == nil {
+		s.pool = ports.NewPool(cfg.Prober, cfg.Ports, cfg.Device)
 	}
 	if cfg.Send {
 		s.fetcher = newFetcher(s)
@@ -175,7 +185,9 @@ func (s *Stream) Snapshot() Snapshot { return s.tally.Snapshot() }
 // Run measures until ctx is done; then it ends the running sessions, writes
 // what they have and returns.
 func (s *Stream) Run(ctx context.Context) {
-	defer s.pool.Close()
+	if s.cfg.Pool == nil {
+		defer s.pool.Close()
+	}
 	defer s.tally.SetState(StateStopped)
 	if s.length() < shortest {
 		s.warnShort()

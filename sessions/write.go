@@ -5,16 +5,28 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"os"
 
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/owamp/schedule"
 	"owl/owamp/stats"
 	"owl/sessions/recorder"
+	"owl/sessions/spill"
 )
 
-// write gives a session that is over its files, and returns the time up to
+// begin returns where the records of the session go.
+func (s *session) begin() (File, error) {
+	if s.cfg.Directory == nil {
+		return spill.New(s.cfg.Scratch), nil
+	}
+	f, err := s.cfg.Directory.Begin(s.spec.SID)
+	if err != nil {
+		return nil, err // and no File that holds no *os.File
+	}
+	return f, nil
+}
+
+// write gives a session that is over its files, if they are wanted, and returns the time up to
 // which they cover its schedule: all of it if it is settled and the peer has
 // sent all, else up to the last packet that there is a record of. A session
 // without any leaves no file.
@@ -32,6 +44,9 @@ func (s *session) write(settled bool) (owamp.Timestamp, error) {
 			return s.start, err
 		}
 		end = last
+	}
+	if s.cfg.Directory == nil {
+		return end, nil
 	}
 	text, _, unsummarized := s.summary(r, r.Records(), stats.Options{})
 	s.file = nil // its name is no longer ours to remove
@@ -105,14 +120,18 @@ func (s *session) written(path string) {
 }
 
 func (s *session) discard() {
-	if err := s.cfg.Directory.Discard(s.file); err != nil {
+	discard := s.file.Close
+	if d := s.cfg.Directory; d != nil {
+		discard = func() error { return d.Discard(s.file) }
+	}
+	if err := discard(); err != nil {
 		s.log.Error(err.Error())
 	}
 	s.file = nil
 }
 
 // readFile returns a reader of what file holds now.
-func readFile(file *os.File) (*owp.Reader, error) {
+func readFile(file owp.File) (*owp.Reader, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

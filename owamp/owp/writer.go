@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
-	"os"
 
 	"owl/owamp"
 )
@@ -30,7 +30,7 @@ type Writer struct {
 	greatest uint32 // sequence number of a packet that was received
 }
 
-// storage is what a Writer needs of an *os.File.
+// storage is what a Writer needs of a File.
 type storage interface {
 	io.ReaderAt
 	io.WriterAt
@@ -38,12 +38,19 @@ type storage interface {
 	Sync() error
 }
 
+// A File is where a Writer writes to; an *os.File is one.
+type File interface {
+	storage
+	Name() string
+	Stat() (fs.FileInfo, error)
+}
+
 var errFinished = errors.New("the .owp file is finished: want no more of it")
 
 // Create writes the header for spec to f, which is empty, and open for reading
 // and writing, not for appending. The file says that its session is incomplete
 // until [Writer.Finish].
-func Create(f *os.File, spec *owamp.SessionSpec) (*Writer, error) {
+func Create(f File, spec *owamp.SessionSpec) (*Writer, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -72,7 +79,7 @@ func newWriter(f storage, spec *owamp.SessionSpec) *Writer {
 		packets: spec.Packets,
 		timeout: spec.Timeout,
 		data:    sizeOfHeader(len(spec.Slots)),
-		buf:     make([]byte, 0, chunk*recordSize),
+		buf:     make([]byte, 0, min(chunk, max(int64(spec.Packets), 1))*recordSize),
 	}
 }
 
@@ -221,7 +228,7 @@ func (w *Writer) retain(keep func(owamp.Record) bool) error {
 	kept := int64(-1) // how many have been kept; -1 until one is dropped
 	buf := w.buf[:cap(w.buf)]
 	for i := int64(0); i < w.records; {
-		b := buf[:min(w.records-i, chunk)*recordSize]
+		b := buf[:min(w.records-i, int64(len(buf)/recordSize))*recordSize]
 		if _, err := w.file.ReadAt(b, w.data+i*recordSize); err != nil {
 			return fmt.Errorf("reading record %d again: %w", i, err)
 		}

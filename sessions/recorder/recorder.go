@@ -6,7 +6,6 @@ package recorder
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -40,7 +39,7 @@ type Source interface {
 // Config says what to record and who wants to know.
 type Config struct {
 	Spec   *owamp.SessionSpec
-	File   *os.File                       // empty, open for reading and writing; the recorder does not close it
+	File   owp.File                       // empty, open for reading and writing; the recorder does not close it
 	Now    func() owamp.Timestamp         // the local clock
 	Err    func() owamp.ErrorEstimate     // how good it is now, for the records of lost packets
 	Failed func(error)                    // told once, when it happens, why the file has no more records from then on; may be nil
