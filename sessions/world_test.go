@@ -143,7 +143,11 @@ func (w *world) serveOn(ln *memwire.Listener, on net.Listener, change func(*serv
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	h := &host{Listener: ln, w: w, cancel: cancel, ended: make(chan error, 1)}
-	go func() { h.ended <- server.New(cfg).Serve(ctx, on) }()
+	go func() {
+		err := server.New(cfg).Serve(ctx, on)
+		store.Close()
+		h.ended <- err
+	}()
 	return h
 }
 

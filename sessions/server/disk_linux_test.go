@@ -172,7 +172,8 @@ func TestSweepReadOnly(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	dir := mount(t, "size=1m")
 	synctest.Test(t, func(t *testing.T) {
-		w := serveIn(t, dir, func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with delete_on_fetch=on") })
+		deleting := func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with delete_on_fetch=on") }
+		w := serveIn(t, dir, deleting)
 		c := w.connect()
 		first := w.record(c, 20)
 		remount(t, dir, syscall.MS_RDONLY)
@@ -194,14 +195,15 @@ func TestReadOnly(t *testing.T) {
 		if lines := strings.Join(w.logged(), ""); !strings.Contains(lines, "deleting session "+first.String()) {
 			t.Errorf("logged %q", lines)
 		}
+		c.Close()
+		w.stop()
 		// A server that is started now serves what there is.
-		next := serveIn(t, dir, func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with") })
-		again := next.connect()
-		if _, got, err := all(t, again, first); err != nil || len(got) != 20 {
+		w = serveIn(t, dir, deleting)
+		c = w.connect()
+		if _, got, err := all(t, c, first); err != nil || len(got) != 20 {
 			t.Errorf("%d records, %v", len(got), err)
 		}
-		again.Close()
-		next.stop()
+		synctest.Wait() // it tries to delete it behind the client's back
 		remount(t, dir, 0)
 		if _, got, err := all(t, c, first); err != nil || len(got) != 20 {
 			t.Errorf("%d records, %v", len(got), err)

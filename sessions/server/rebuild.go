@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/sessions/policy"
 )
 
-// OpenStore returns the store in dir, which it completes. The catalog is made
+// OpenStore returns the store in dir, which it completes and locks. The catalog is made
 // anew from what there is, as far as it is not as it should be; sessions that an
 // unclean end has left in the middle are repaired, or deleted if nothing was
 // recorded of them. What is strange is told to log and left alone.
@@ -28,15 +30,35 @@ func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	s := &Store{dir: dir, log: log, all: make(map[owamp.SID]stored)}
 	for _, build := range []func() error{
 		func() error { return os.MkdirAll(s.hierarchy(), 0o755) },
+		s.lockDir,
 		func() error { return os.MkdirAll(s.catalog(), 0o755) },
 		s.readHierarchy,
 		s.mendCatalog,
 	} {
 		if err := build(); err != nil {
+			s.lock.Close() // nil if it has not come to that
 			return nil, fmt.Errorf("data directory %s: %w", dir, err)
 		}
 	}
 	return s, nil
+}
+
+// lockDir keeps other servers out, which would repair what is recorded here as
+// the rest of a server that has died. What is locked is the directory, for files
+// in it may be deleted by those who clean up.
+func (s *Store) lockDir() (err error) {
+	if s.lock, err = os.Open(s.dir); err != nil {
+		return err
+	}
+	switch err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return errors.New("in use by another server: want one of its own for each")
+	default: // NFS, for one, locks no directories
+		s.log.Warn(fmt.Sprintf("data directory %s: another server would not be noticed: it cannot be locked: %v", s.dir, err))
+		return nil
+	}
 }
 
 // readHierarchy finds the sessions that there are.

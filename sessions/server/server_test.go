@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -418,5 +419,25 @@ func TestOpenStore(t *testing.T) {
 	}
 	if _, err := server.OpenStore(file, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A store is one server's, whatever the name of its directory.
+func TestOpenStoreTwice(t *testing.T) {
+	dir := t.TempDir()
+	data, link := filepath.Join(dir, "data"), filepath.Join(dir, "link")
+	if err := os.Symlink(data, link); err != nil {
+		t.Fatal(err)
+	}
+	store := openStore(t, data, io.Discard)
+	_, err := server.OpenStore(link, slog.New(slog.DiscardHandler))
+	if want := "data directory " + link + ": in use by another server: want one of its own for each"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := openStore(t, link, io.Discard).Close(); err != nil {
+		t.Error(err)
 	}
 }

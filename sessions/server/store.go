@@ -34,13 +34,21 @@ var errStored = fmt.Errorf("the data directory has %d sessions: want no more", m
 //
 // The names of creators are Owl's. A session without one, as the reference
 // leaves it, has no creator; whether it can be fetched is up to its class.
+//
+// A store is one server's alone, which mends and forgets what it finds: the
+// directory is locked until Close.
 type Store struct {
-	dir string
-	log *slog.Logger
+	dir  string
+	log  *slog.Logger
+	lock *os.File // the directory
 
 	mu  sync.Mutex
 	all map[owamp.SID]stored
 }
+
+// Close gives the directory free. What is recorded into it at that time is
+// another server's from then on: close a store when its server has ended.
+func (s *Store) Close() error { return s.lock.Close() }
 
 // A stored is a session in a [Store].
 type stored struct {

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"io/fs"
-	"log/slog"
 	"math"
 	"net/netip"
 	"os"
@@ -125,10 +124,7 @@ func TestRebuild(t *testing.T) {
 
 	var log strings.Builder
 	synctest.Test(t, func(t *testing.T) {
-		store, err := server.OpenStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		store := openStore(t, dir, &log)
 		w := serveIn(t, dir, func(_ *world, c *server.Config) {
 			c.Store = store
 			c.Limits = limits(t, "limit root with fetch=any, disk=1m", "limit a with parent=root", "limit b with parent=a")
@@ -139,7 +135,7 @@ func TestRebuild(t *testing.T) {
 				t.Errorf("session %v: %d records, %v; want %d", sid(i), len(got), err, want)
 			}
 		}
-		_, _, err = get(t, c, sid(4), 0, 1)
+		_, _, err := get(t, c, sid(4), 0, 1)
 		w.denied(err, owamp.AcceptInternalError, "not an .owp file")
 		for class, want := range map[string]uint64{"a": 184 + 9*25 + 184 + 2*25, "b": 184 + 2*25, "root": 27 + 3*184 + 13*25} {
 			if used := w.Used(class).Disk; used != want {

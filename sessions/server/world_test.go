@@ -3,6 +3,8 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -85,27 +87,38 @@ func serveIn(t *testing.T, data string, change func(*world, *server.Config)) *wo
 		data:     data,
 		ended:    make(chan error, 1),
 	}
-	store, err := server.OpenStore(w.data, slog.New(slog.NewTextHandler(w, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	cfg := server.Config{
 		Clock:    new(memwire.Clock),
 		Prober:   w.net,
 		Random:   &random{source: rand.NewChaCha8([32]byte{1})},
 		Log:      slog.New(slog.NewTextHandler(w, nil)),
-		Store:    store,
 		Settings: server.Settings{EndDelay: time.Second},
 	}
 	w.on = w.Listener
 	if change != nil {
 		change(w, &cfg)
 	}
+	if cfg.Store == nil {
+		cfg.Store = openStore(t, w.data, w)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
 	w.Server = server.New(cfg)
-	go func() { w.ended <- w.Serve(ctx, w.on) }()
+	go func() {
+		err := w.Serve(ctx, w.on)
+		w.ended <- errors.Join(err, cfg.Store.Close())
+	}()
 	return w
+}
+
+// openStore opens the store in dir, which logs to w.
+func openStore(t *testing.T, dir string, w io.Writer) *server.Store {
+	t.Helper()
+	store, err := server.OpenStore(dir, slog.New(slog.NewTextHandler(w, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 // stop ends the server, which may take no longer than clients have to say
