@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"owl/internal/aside"
 	"owl/internal/cli"
 	"owl/owamp"
 	"owl/probe"
@@ -36,6 +37,7 @@ type daemon struct {
 	clock    *clock.Clock
 	engine   *probe.Engine
 	listener net.Listener
+	store    *server.Store
 	server   *server.Server
 	pid      *os.File      // locked
 	dieBy    time.Duration // how long sessions may take to end; 0: as long as they like
@@ -83,11 +85,6 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		Limits:   o.limits,
 		Started:  d.clock.Now(),
 	}
-	if o.metrics != "" {
-		if cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
-			return nil, err
-		}
-	}
 	if err := d.tell(o.varDir, cfg.Started); err != nil {
 		return nil, err
 	}
@@ -96,9 +93,15 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	}
 	o.warnUnreadable(log)
 
-	if cfg.Store, err = server.OpenStore(o.dataDir, log); err != nil {
+	if o.metrics != "" {
+		if cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
+			return nil, err
+		}
+	}
+	if d.store, err = server.OpenStore(o.dataDir, log); err != nil {
 		return nil, err
 	}
+	cfg.Store = d.store
 	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log}); err != nil {
 		return nil, err
 	}
@@ -142,8 +145,15 @@ func listen(ctx context.Context, node string) (net.Listener, error) {
 // lockPID locks the pid file, so that there is one owampd for a directory.
 func lockPID(dir string) (*os.File, error) {
 	name := filepath.Join(dir, pidName)
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s: a symbolic link: want a file of its own", name)
+	}
 	if err != nil {
+		return nil, err
+	}
+	if err := ownFile(f); err != nil {
+		f.Close()
 		return nil, err
 	}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
@@ -151,6 +161,19 @@ func lockPID(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("Unable to lock file %s: %w", name, err) //nolint:staticcheck // the C suite's words
 	}
 	return f, nil
+}
+
+// ownFile returns an error unless f is a file that has no other name. The
+// directory may be that of a user who is not trusted, and root is about to write.
+func ownFile(f *os.File) error {
+	var info unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &info); err != nil {
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if info.Mode&unix.S_IFMT != unix.S_IFREG || info.Nlink != 1 {
+		return fmt.Errorf("%s: no regular file, or one with several names: want a file of its own", f.Name())
+	}
+	return nil
 }
 
 // tell tells other programs which process this is and when it began, as
@@ -163,12 +186,16 @@ func (d *daemon) tell(dir string, started owamp.Timestamp) error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, infoName)
-	text := fmt.Appendf(nil, "START=%020d\nPID=%d\n", uint64(started), os.Getpid())
-	if err := os.WriteFile(name+".i", text, 0o644); err != nil {
+	info, err := aside.Create(dir, "owampd")
+	if err != nil {
 		return err
 	}
-	return os.Rename(name+".i", name)
+	defer info.Close()
+	if _, err := fmt.Fprintf(info, "START=%020d\nPID=%d\n", uint64(started), os.Getpid()); err != nil {
+		return err
+	}
+	_, err = info.CommitAs(infoName)
+	return err
 }
 
 // serveMetrics serves metrics at addr and returns what the server shall tell
@@ -233,6 +260,9 @@ func await(served <-chan error, dieBy time.Duration) error {
 func (d *daemon) close() {
 	if d.engine != nil {
 		d.engine.Close()
+	}
+	if d.store != nil {
+		d.store.Close()
 	}
 	if d.listener != nil {
 		d.listener.Close()

@@ -94,6 +94,6 @@ func (o *options) describePassphrases(w io.Writer) {
 	case o.passphrases.Len() == 0:
 		fmt.Fprintf(w, "# %s: %s: no users, so only open mode is offered\n", keysName, o.keysFile)
 	default:
-		fmt.Fprintf(w, "# %s: %s: users=%d\n", keysName, o.keysFile, o.passphrases.Len())
+		fmt.Fprintf(w, "# %s: %s: %d users\n", keysName, o.keysFile, o.passphrases.Len())
 	}
 }

@@ -159,6 +159,65 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestVarDirTraps: what owampd leaves in vardir, as root, it writes through no link
+// that the owner of the directory has laid there.
+func TestVarDirTraps(t *testing.T) {
+	for name, trap := range map[string]func(target, name string) error{
+		"symbolic link": os.Symlink,
+		"hard link":     os.Link,
+		"pipe":          func(_, name string) error { return syscall.Mkfifo(name, 0o644) },
+	} {
+		dir := t.TempDir()
+		target := filepath.Join(dir, "precious")
+		if err := os.WriteFile(target, []byte("precious"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := trap(target, filepath.Join(dir, pidName)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("owampd", "-Z", "-f", "-S", "127.0.0.1:0", "-d", "data")
+		cmd.Dir = dir
+		p := testprog.Start(t, cmd)
+		if code := p.ExitCode(t); code != 1 || !strings.HasSuffix(p.Stderr.String(), ": want a file of its own\n") || len(p.Stderr.Lines()) != 1 {
+			t.Errorf("%s: exit code %d, stderr %q", name, code, p.Stderr)
+		}
+		checkText(t, target, "precious")
+	}
+
+	dir := t.TempDir()
+	target := filepath.Join(dir, "precious")
+	if err := os.WriteFile(target, []byte("precious"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{infoName, infoName + ".i"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := launchIn(t, dir, "-f", "-S", "127.0.0.1:0")
+	checkText(t, target, "precious")
+	if info, err := os.Lstat(filepath.Join(dir, infoName)); err != nil || info.Mode() != 0o644 {
+		t.Errorf("%s: %v, %v; want a file that all can read", infoName, info, err)
+	}
+	d.Terminate(t)
+}
+
+// TestSharedDataDir: an owampd does not touch what another is about to record,
+// whatever their vardir.
+func TestSharedDataDir(t *testing.T) {
+	first := launch(t, "127.0.0.1:0")
+	data := filepath.Join(first.dir, "data")
+	cmd := exec.Command("owampd", "-Z", "-f", "-S", "127.0.0.1:0", "-d", data, "-R", t.TempDir())
+	cmd.Dir = t.TempDir()
+	second := testprog.Start(t, cmd)
+	if code := second.ExitCode(t); code != 1 || !strings.HasSuffix(second.Stderr.String(), ": data directory "+data+": in use by another server: want one of its own for each\n") {
+		t.Errorf("exit code %d, stderr %q", code, second.Stderr)
+	}
+	first.Signal(syscall.SIGKILL)
+	first.ExitCode(t)
+	launchIn(t, first.dir, "-f", "-S", "127.0.0.1:0")
+}
+
 // TestHostilePeer: a client that breaks the protocol is told of in one line,
 // which its words cannot break; the others are served.
 func TestHostilePeer(t *testing.T) {
