@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -86,7 +87,7 @@ func (p *Peer) Seal(sid owamp.SID) owamp.Seal { return owamp.NewSeal(p.Mode, &p.
 // authenticate returns the peer that has sent a Set-Up-Response to a greeting,
 // or the reason why it is not let in. That a user is not known takes as long to
 // find out as that the pass-phrase is wrong.
-func (s *server) authenticate(r *owamp.SetUpResponse, g *owamp.ServerGreeting) (*Peer, string, error) {
+func (s *server) authenticate(ctx context.Context, r *owamp.SetUpResponse, g *owamp.ServerGreeting) (*Peer, string, error) {
 	p := &Peer{Mode: r.Mode}
 	if r.Mode == owamp.ModeOpen {
 		return p, "", nil
@@ -100,7 +101,7 @@ func (s *server) authenticate(r *owamp.SetUpResponse, g *owamp.ServerGreeting) (
 	if !known {
 		passphrase = []byte("of nobody")
 	}
-	secret, err := seal.Derive(passphrase, g.Salt, g.Count)
+	secret, err := s.derive(ctx, passphrase, g)
 	if err != nil {
 		return nil, "", err
 	}
@@ -113,4 +114,17 @@ func (s *server) authenticate(r *owamp.SetUpResponse, g *owamp.ServerGreeting) (
 	}
 	p.keys = keys
 	return p, "", nil
+}
+
+// derive derives the secret of a pass-phrase when it is its turn.
+func (s *server) derive(ctx context.Context, passphrase []byte, g *owamp.ServerGreeting) (seal.Secret, error) {
+	if turns := s.cfg.Derivations; turns != nil {
+		select {
+		case turns <- struct{}{}:
+			defer func() { <-turns }()
+		case <-ctx.Done():
+			return seal.Secret{}, fmt.Errorf("too many key derivations at a time: %w", context.Cause(ctx))
+		}
+	}
+	return seal.Derive(passphrase, g.Salt, g.Count)
 }

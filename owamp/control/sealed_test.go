@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"owl/owamp"
 	"owl/owamp/control"
@@ -309,6 +311,83 @@ func TestDenied(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While others derive keys a client waits for its turn, but not longer than for
+// the rest of the set-up; one that has no key to derive does not wait. A turn that
+// was waited for in vain is nobody's.
+func TestDerivations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := anyMode()
+		cfg.Modes |= owamp.ModeOpen
+		cfg.Derivations = make(chan struct{}, 1)
+		cfg.HandshakeTimeout = 10 * time.Second
+		connect := func(ctx context.Context, client control.ClientConfig) (connected, ended <-chan error) {
+			conn, ended := serve(ctx, cfg, newHandler())
+			done := make(chan error, 1)
+			go func() {
+				c, err := control.Connect(t.Context(), conn, client)
+				if err == nil {
+					c.Close()
+				}
+				done <- err
+			}()
+			return done, ended
+		}
+		alice := asAlice(owamp.ModeEncrypted)
+
+		cfg.Derivations <- struct{}{}
+		connected, ended := connect(t.Context(), alice)
+		synctest.Wait()
+		select {
+		case err := <-connected:
+			t.Errorf("connected out of turn: %v", err)
+		default:
+		}
+		open, _ := connect(t.Context(), control.ClientConfig{Modes: owamp.ModeOpen})
+		if err := <-open; err != nil {
+			t.Errorf("in open mode: %v", err)
+		}
+		<-cfg.Derivations
+		if err := <-connected; err != nil {
+			t.Errorf("in turn: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("in turn, server: %v", err)
+		}
+
+		cfg.Derivations <- struct{}{}
+		begun := time.Now()
+		connected, ended = connect(t.Context(), alice)
+		if err := <-ended; !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "too many key derivations at a time: ") {
+			t.Errorf("without a turn: %v", err)
+		}
+		if took := time.Since(begun); took != cfg.HandshakeTimeout {
+			t.Errorf("without a turn: gave up after %v, want %v", took, cfg.HandshakeTimeout)
+		}
+		if err := <-connected; err == nil {
+			t.Error("connected without a turn")
+		}
+
+		ctx, cancel := context.WithCancelCause(t.Context())
+		connected, ended = connect(ctx, alice)
+		synctest.Wait()
+		enough := errors.New("enough")
+		cancel(enough)
+		if err := <-ended; !errors.Is(err, enough) {
+			t.Errorf("server that ends: %v, want %v", err, enough)
+		}
+		<-connected
+
+		<-cfg.Derivations
+		connected, _ = connect(t.Context(), alice)
+		if err := <-connected; err != nil {
+			t.Errorf("at last: %v", err)
+		}
+		if n := len(cfg.Derivations); n != 0 {
+			t.Errorf("%d turns are taken at the end", n)
+		}
+	})
 }
 
 // A client does not work for ever, nor for too little, because a server says so,

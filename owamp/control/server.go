@@ -33,6 +33,11 @@ type ServerConfig struct {
 	Passphrase func(user string) ([]byte, bool)
 	// Count is the iterations of the key derivation, 1024 or more; zero is 2048.
 	Count uint32
+	// Derivations bounds the key derivations that run at a time, in all
+	// connections that share it, to its capacity; nil is no bound. They are work
+	// that whoever connects can bring about. One that has no turn within
+	// HandshakeTimeout is given up, and the connection with it.
+	Derivations chan struct{}
 	// Peer is the one address to which an open-mode test may be sent; the zero
 	// Addr is the remote one of the connection.
 	Peer netip.Addr
@@ -197,7 +202,7 @@ func (s *server) arm(d time.Duration) {
 
 // converse goes from the greeting to the end of the connection.
 func (s *server) converse(ctx context.Context) error {
-	if err := s.setUp(); err != nil || s.cfg.Modes == 0 {
+	if err := s.setUp(ctx); err != nil || s.cfg.Modes == 0 {
 		return err
 	}
 	for ctx.Err() == nil {
@@ -228,8 +233,10 @@ func (s *server) converse(ctx context.Context) error {
 }
 
 // setUp goes from the greeting to Server-Start.
-func (s *server) setUp() error {
+func (s *server) setUp(ctx context.Context) error {
 	s.arm(s.cfg.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.HandshakeTimeout)
+	defer cancel()
 	g := owamp.ServerGreeting{Modes: s.cfg.Modes, Count: s.cfg.Count}
 	if err := draw(s.cfg.Rand, g.Challenge[:], g.Salt[:]); err != nil {
 		return err
@@ -252,7 +259,7 @@ func (s *server) setUp() error {
 	if r.Mode&s.cfg.Modes == 0 {
 		return s.deny(owamp.AcceptReject, fmt.Sprintf("mode %v was not offered", r.Mode))
 	}
-	p, why, err := s.authenticate(&r, &g)
+	p, why, err := s.authenticate(ctx, &r, &g)
 	switch {
 	case err != nil:
 		return err

@@ -23,5 +23,8 @@ func (s *Server) Room() (files, entries int) {
 	return s.room.left.files, s.room.left.entries
 }
 
+// Derivations returns what a key derivation takes a place in while it runs.
+func (s *Server) Derivations() chan struct{} { return s.derivations }
+
 // OpenFiles returns how many files the process may have open.
 func OpenFiles() int { return openFiles() }

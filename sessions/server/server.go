@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -124,6 +125,7 @@ type Server struct {
 	connections, requests *policy.Rates
 	denials               *hush // of requests, by host
 	strangers             *hush // connections on which nobody got as far as to ask
+	derivations           chan struct{}
 	door                  door
 	room                  *room
 
@@ -152,6 +154,7 @@ func New(cfg Config) *Server {
 		requests:    policy.NewRates(maxRates),
 		denials:     newHush(),
 		strangers:   newHush(),
+		derivations: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)), // the other half measures
 		door:        door{peers: make(map[netip.Addr]int)},
 		room:        newRoom(need{files: openFiles() / 8 * 3, entries: maxEntries}),
 	}
@@ -270,6 +273,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, addr netip.Addr) {
 		ThirdParty:  true, // the class of the peer says
 		Passphrase:  settings.Passphrases.Get,
 		Count:       settings.Derivation,
+		Derivations: s.derivations,
 		IdleTimeout: settings.IdleTimeout,
 		MaxSlots:    maxSlots,
 		MaxSessions: maxSessions,

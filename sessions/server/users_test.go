@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +103,41 @@ func TestUsers(t *testing.T) {
 				t.Errorf("%s from %v: %d records, %v", test.user, test.from, len(got), err)
 			}
 			c.Close()
+		}
+		w.stop()
+	})
+}
+
+// However many want to show who they are, at most half of the processors find out
+// whether they are it; those who need not show it are served meanwhile.
+func TestDerivationsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := serve(t, secured(t))
+		turns := w.Derivations()
+		if want := max(runtime.GOMAXPROCS(0)/2, 1); cap(turns) != want {
+			t.Errorf("%d at a time, want %d", cap(turns), want)
+		}
+		for range cap(turns) {
+			turns <- struct{}{}
+		}
+		known := make(chan error)
+		go func() {
+			c, err := w.connectAs(here, owamp.ModeEncrypted, "alice", phraseOfAlice)
+			if err == nil {
+				c.Close()
+			}
+			known <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-known:
+			t.Errorf("alice is let in without a derivation: %v", err)
+		default:
+		}
+		w.connect().Close()
+		<-turns
+		if err := <-known; err != nil {
+			t.Errorf("alice: %v", err)
 		}
 		w.stop()
 	})
