@@ -30,10 +30,11 @@ test: tools vet ## vet, tests under the race detector, each fuzz target for FUZZ
 test-long: tools ## also the tests that take minutes
 	$(RACE) -shuffle=on -count=1 -timeout 2h ./...
 
+# These tests wait more than they compute.
 interop: ## against the C suite, whose programs are in OWAMP_REFERENCE_DIR
 	@test -n "$(OWAMP_REFERENCE_DIR)" || { echo 'make interop: set OWAMP_REFERENCE_DIR to the directory that holds owampd and powstream of the C suite 5.2.3'; exit 2; }
 	@test -x "$(OWAMP_REFERENCE_DIR)/owampd" || { echo 'make interop: there is no owampd in $(OWAMP_REFERENCE_DIR)'; exit 2; }
-	OWAMP_REFERENCE_DIR='$(abspath $(OWAMP_REFERENCE_DIR))' $(GO) test -count=1 -run Interop ./...
+	OWAMP_REFERENCE_DIR='$(abspath $(OWAMP_REFERENCE_DIR))' $(GO) test -count=1 -parallel 6 -run Interop ./...
 
 bench: ## all benchmarks, into bench.out as well
 	$(GO) test -run '^$$' -bench . -benchmem ./... | tee bench.out
