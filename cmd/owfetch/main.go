@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ var program = cli.Program{Name: "owfetch", Usage: `usage: owfetch [arguments] se
    -h             print this message and exit
    --version      print the version and exit
 
-` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "report nothing")}
+` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "report nothing") + report.UsageJSON}
 
 func main() {
 	cli.Main(run)
@@ -74,7 +75,7 @@ type session struct {
 
 const letters = cli.ClientLetters + report.Letters + "hw"
 
-var long = slices.Concat(cli.ClientLong, cli.StandardLong)
+var long = slices.Concat(cli.ClientLong, report.Long, cli.StandardLong)
 
 // parse reads a command line. Options may stand behind its operands, as GNU
 // getopt has it for the reference.
@@ -103,7 +104,7 @@ func parse(args []string) (*options, error) {
 		}
 		o.sessions = append(o.sessions, session{sid, rest[1]})
 	}
-	return o, o.conn.Validate()
+	return o, cmp.Or(o.conn.Validate(), o.report.Validate())
 }
 
 // set takes one option over.
@@ -151,6 +152,10 @@ func (f *fetcher) run(ctx context.Context) bool {
 			f.log.Error(err.Error())
 			ok = false
 		}
+	}
+	if err := f.reporter.Close(); err != nil {
+		f.log.Error(err.Error())
+		return false
 	}
 	return ok
 }

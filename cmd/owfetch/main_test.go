@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/internal/report"
 	"owl/owamp/owp"
 	"owl/sessions/ping/pingtest"
 )
@@ -105,6 +107,45 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// The document is that of owstats, of all that could be fetched.
+func TestJSON(t *testing.T) {
+	peer := pingtest.New(t, pingtest.Config{})
+	loss, skips := keep(t, peer, "loss10.owp"), keep(t, peer, "skips.owp")
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a.owp"), filepath.Join(dir, "b.owp")
+	const unknown = "000102030405060708090a0b0c0d0e0f"
+	code, stdout, stderr := owfetch(t, "--json", peer.Addr, loss, a, unknown, filepath.Join(dir, "c.owp"), skips, b)
+	if code != 1 || !strings.Contains(stderr, "Unable to fetch sid("+unknown+")") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+	var got struct {
+		Schema, Program string
+		Sessions        []struct {
+			File, SID string
+			Summary   struct{ Received, Lost int }
+		}
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatalf("%v in\n%s", err, stdout)
+	}
+	want := got
+	want.Schema, want.Program = report.Schema, "owfetch"
+	if d := cmp.Diff(want, got); d != "" || len(got.Sessions) != 2 {
+		t.Fatalf("%d sessions, want 2 (-want +got):\n%s", len(got.Sessions), d)
+	}
+	for i, want := range []struct{ file, sid string }{{a, loss}, {b, skips}} {
+		if s := got.Sessions[i]; s.File != want.file || s.SID != want.sid || s.Summary.Received == 0 {
+			t.Errorf("%+v, want %+v and what was measured", s, want)
+		}
+	}
+
+	// Without a session there is no document.
+	code, stdout, _ = owfetch(t, "--json", peer.Addr, unknown, filepath.Join(dir, "c.owp"))
+	if code != 1 || stdout != "" {
+		t.Errorf("without a session: exit code %d, %q", code, stdout)
+	}
+}
+
 // A session that is denied leaves no file, nor does it keep others away.
 func TestDenied(t *testing.T) {
 	peer := pingtest.New(t, pingtest.Config{})
@@ -152,6 +193,7 @@ func TestArguments(t *testing.T) {
 		{"-u alice -k /nonexistent h " + sid + " f", 1, "", "owfetch: option -k: open /nonexistent: no such file or directory", false},
 		{"--max-pbkdf2-count x h " + sid + " f", 1, "", `owfetch: option --max-pbkdf2-count: "x": want a number from 1024 to 4294967295`, false},
 		{"-b 0 h " + sid + " f", 1, "", `owfetch: option -b: bucket width "0": want a number of seconds above 0`, false},
+		{"--json -M h " + sid + " f", 1, "", "owfetch: options --json and -M: want one of them: the document is for programs", false},
 		{":80 " + sid + " f", 1, "", `owfetch: address ":80": want a host`, false},
 		{"[::1 " + sid + " f", 1, "", `owfetch: address "[::1": want ] after the host`, false},
 		{"127.0.0.1:1 " + sid + " f", 1, "", "owfetch: Unable to open control connection to 127.0.0.1:1: Couldn't open 'control' connection to server 127.0.0.1:1: connection refused", false},
