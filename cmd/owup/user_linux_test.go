@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,5 +153,42 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 	if got, want := p.Stderr.String(), "owup: option -u: no terminal to ask at for the pass-phrase of \"alice\": want -k\n"; got != want {
 		t.Errorf("stderr %q, want %q", got, want)
+	}
+}
+
+// A hangup ends the program, unless nohup has said that it shall not.
+func TestHangup(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		wrapper []string
+		signals []syscall.Signal
+		want    string
+	}{
+		{nil, []syscall.Signal{syscall.SIGHUP}, "hangup"},
+		{[]string{"nohup"}, []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM}, "terminated"},
+	} {
+		mute, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mute.Close()
+		command := append(tt.wrapper, self, mute.Addr().String())
+		cmd := exec.Command(command[0], command[1:]...)
+		cmd.Env = append(os.Environ(), asProgram+"=1")
+		p := testprog.Start(t, cmd)
+		conn, err := mute.Accept() // now it can be ended
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, s := range tt.signals {
+			p.Signal(s)
+		}
+		if code := p.ExitCode(t); code != 1 || !strings.HasSuffix(p.Stderr.String(), tt.want+" signal received\n") {
+			t.Errorf("%v: exit code %d, stderr %q, want %s", command, code, p.Stderr, tt.want)
+		}
 	}
 }

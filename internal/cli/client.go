@@ -182,9 +182,9 @@ func parsePeer(s string) (host, port string, err error) {
 }
 
 // Connect opens a control connection and sets it up as cfg says. Its errors name
-// the server.
-func (d *Dialer) Connect(ctx context.Context, cfg control.ClientConfig) (*control.Client, *Connection, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+// the server, and the cause for which whole has ended if that is why.
+func (d *Dialer) Connect(whole context.Context, cfg control.ClientConfig) (*control.Client, *Connection, error) {
+	ctx, cancel := context.WithTimeout(whole, connectTimeout)
 	defer cancel()
 	conn, err := d.Dial(ctx)
 	var client *control.Client
@@ -195,6 +195,9 @@ func (d *Dialer) Connect(ctx context.Context, cfg control.ClientConfig) (*contro
 		err = fmt.Errorf("Server denied access: %w", err) //nolint:staticcheck // the C suite's words
 	}
 	if err != nil {
+		if whole.Err() != nil {
+			err = context.Cause(whole)
+		}
 		//nolint:staticcheck // the C suite's words
 		return nil, nil, fmt.Errorf("Unable to open control connection to %s: %w", net.JoinHostPort(d.Server, d.Port), err)
 	}

@@ -19,9 +19,15 @@ type Program struct {
 }
 
 // Main runs a program that SIGINT, SIGTERM and SIGHUP end, and exits with the
-// code that run returns.
+// code that run returns. After the first of them the next one has its usual
+// effect, for what hangs; a SIGHUP that is ignored, as under nohup(1), stays so.
 func Main(run func(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
+	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args, os.Getenv, os.Stdout, os.Stderr) //nolint:forbidigo // on behalf of cmd
 	stop()
 	os.Exit(code) //nolint:forbidigo // on behalf of cmd
