@@ -63,7 +63,8 @@ func (o *options) load() (*policy.Passphrases, error) {
 }
 
 // save puts the store in place of the file: nobody reads half of it, and what
-// fails leaves the file as it was. Whose it is it stays.
+// fails leaves the file as it was. Whose it is it stays, also that of a group of
+// its own, which a daemon without privileges may read it by.
 func (o *options) save(store *policy.Passphrases) error {
 	f, err := aside.Replace(o.file, "pfstore")
 	if err != nil {
@@ -77,6 +78,9 @@ func (o *options) save(store *policy.Passphrases) error {
 				return fmt.Errorf("leaving %s to its owner: %w", o.file, err)
 			}
 		}
+		if store.Exposed() == nil {
+			f.Perm |= info.Mode() & 0o040
+		}
 	}
 	if _, err := store.WriteTo(f); err != nil {
 		return err
@@ -86,7 +90,7 @@ func (o *options) save(store *policy.Passphrases) error {
 
 // lock waits until no other pfstore changes files where path leads to, and keeps
 // them from it until unlock is called. It locks the directory, which leaves no
-// trace there.
+// trace there. Where directories cannot be locked, on NFS for one, nobody waits.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -109,7 +113,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	}()
 	select {
 	case err = <-locked:
-		if err == nil {
+		if err == nil || errors.Is(err, unix.EBADF) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP) {
 			return func() { dir.Close() }, nil
 		}
 		dir.Close()

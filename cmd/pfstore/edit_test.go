@@ -129,10 +129,22 @@ func TestEditWaits(t *testing.T) {
 	says(t, path, "a 61\nb\t62\n")
 }
 
-// The file stays whose it was, and only its owner's.
+// The file stays whose it was. Who else could read it can not any more, unless it
+// is a group that nobody else could read it with.
 func TestEditKeepsOwner(t *testing.T) {
+	for was, want := range map[os.FileMode]os.FileMode{
+		0o600: 0o600, 0o640: 0o640, 0o400: 0o600, 0o644: 0o600, 0o660: 0o600,
+	} {
+		t.Run(was.String(), func(t *testing.T) { testKeepsOwner(t, was, want) })
+	}
+}
+
+func testKeepsOwner(t *testing.T, was, want os.FileMode) {
 	path := filepath.Join(t.TempDir(), "pfs")
 	write(t, path, "a 61\n")
+	if err := os.Chmod(path, was); err != nil {
+		t.Fatal(err)
+	}
 	uid, gid := os.Getuid(), os.Getgid()
 	if uid == 0 {
 		uid, gid = 12, 34
@@ -148,8 +160,8 @@ func TestEditKeepsOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner := info.Sys().(*syscall.Stat_t)
-	if int(owner.Uid) != uid || int(owner.Gid) != gid || info.Mode().Perm() != 0o600 {
-		t.Errorf("of %d:%d with mode %o, want %d:%d and 600", owner.Uid, owner.Gid, info.Mode().Perm(), uid, gid)
+	if int(owner.Uid) != uid || int(owner.Gid) != gid || info.Mode() != want {
+		t.Errorf("of %d:%d with mode %v, want %d:%d and %v", owner.Uid, owner.Gid, info.Mode(), uid, gid, want)
 	}
 }
 
