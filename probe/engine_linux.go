@@ -16,20 +16,16 @@ import (
 	"owl/probe/stamp"
 )
 
-const (
-	// defaultGather is long enough to make reading cheap and short enough for
-	// any socket buffer.
-	defaultGather = 2 * time.Millisecond
-	// eventsAtOnce is how many readable ports one look at epoll finds.
-	eventsAtOnce = 128
-)
+// eventsAtOnce is how many readable ports one look at epoll finds.
+const eventsAtOnce = 128
 
 // An Engine sends and receives the test packets of all sessions of a process.
 // Its methods may be called by any goroutine.
 type Engine struct {
 	clock  *clock.Clock
 	log    *slog.Logger
-	gather time.Duration
+	gather time.Duration // while there are few packets
+	busy   time.Duration // while there are many
 
 	stamps *stamp.Source
 	kernel bool // use the kernel's stamps
@@ -54,6 +50,9 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Clock == nil {
 		return nil, errors.New("test packets: no clock, want one")
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("test packets: %w", os.NewSyscallError("epoll_create1", err))
@@ -66,22 +65,20 @@ func New(cfg Config) (*Engine, error) {
 		clock:  cfg.Clock,
 		log:    cfg.Log,
 		gather: cfg.Gather,
+		busy:   cfg.Gather,
 		epoll:  os.NewFile(uintptr(fd), "epoll"),
 		closed: make(chan struct{}),
 		ports:  make(map[int32]*Port),
 	}
-	if e.log == nil {
-		e.log = slog.New(slog.DiscardHandler)
-	}
 	if e.gather <= 0 {
-		e.gather = defaultGather
+		e.gather, e.busy = cfg.Pacing.gather(), busyGather
 	}
 	e.buffer.New = func() any { return newArrivals() }
 	if e.poll, err = e.epoll.SyscallConn(); err != nil {
 		e.epoll.Close()
 		return nil, fmt.Errorf("test packets: %w", err)
 	}
-	if e.lane, err = newLane(cfg.Clock); err != nil {
+	if e.lane, err = newLane(cfg); err != nil {
 		e.epoll.Close()
 		return nil, fmt.Errorf("test packets: %w", err)
 	}
@@ -97,6 +94,10 @@ func New(cfg Config) (*Engine, error) {
 	e.reader.Go(e.read)
 	return e, nil
 }
+
+// Slip returns how long after their scheduled times packets have been sent, those
+// of all sessions since the engine began.
+func (e *Engine) Slip() *SlipStats { return e.lane.slips.stats() }
 
 // Close closes all ports, ends all sessions and waits until the engine's
 // goroutines have ended.
@@ -123,25 +124,27 @@ func (e *Engine) read() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var events [eventsAtOnce]unix.EpollEvent
+	gather := e.busy
 	for {
 		n := e.wait(events[:])
 		if n == 0 {
 			return
 		}
 		if e.kernel { // with stamps of our own there is nothing to wait for
-			timer.Reset(e.gather)
+			timer.Reset(gather)
 			select {
 			case <-timer.C:
 			case <-e.closed:
 				return
 			}
 		}
+		gather = e.gather
 		for i := range n {
 			e.mu.Lock()
 			p := e.ports[events[i].Fd]
 			e.mu.Unlock()
-			if p != nil {
-				p.readable()
+			if p != nil && p.readable() > busyPort {
+				gather = e.busy
 			}
 		}
 	}

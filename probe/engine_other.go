@@ -30,6 +30,9 @@ func New(Config) (*Engine, error) { return nil, errNoEngine }
 // Listen fails.
 func (*Engine) Listen(PortConfig) (*Port, error) { return nil, errNoEngine }
 
+// Slip returns zeros.
+func (*Engine) Slip() *SlipStats { return new(SlipStats) }
+
 // Close does nothing.
 func (*Engine) Close() error { return nil }
 

@@ -2,6 +2,8 @@ package probe
 
 import (
 	"container/heap"
+	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -18,9 +20,6 @@ import (
 )
 
 const (
-	// spin is how long before a packet is due the lane stops to sleep: what a
-	// thread needs to wake up, even in a virtual machine.
-	spin = 60 * time.Microsecond
 	// A sleep is this part shorter than it might be: ppoll(2) allows itself to
 	// be late by a thousandth.
 	sleepMargin = 500
@@ -28,6 +27,9 @@ const (
 	// that the thread is in the kernel; a longer one would hold up the
 	// collector.
 	shortSleep = 300 * time.Microsecond
+	// tellingSleep is the longest sleep whose end tells how late this host
+	// wakes up, and not how late ppoll(2) allows itself to be.
+	tellingSleep = time.Millisecond
 	// longestSleep bounds what a step of the wall clock can do.
 	longestSleep = time.Second
 )
@@ -37,8 +39,12 @@ const (
 // alone touches the queue and the sessions in it; others leave requests.
 type lane struct {
 	clock    *clock.Clock
+	log      *slog.Logger
+	pacing   Pacing
+	sinks    [2]*sink                     // of IPv4 and IPv6, for copies; nil: none are sent
 	transmit func(*Sending) syscall.Errno // hands a packet to the kernel
-	wake     int                          // eventfd, readable when there are requests
+	slips    slipMeter
+	wake     int // eventfd, readable when there are requests
 	done     sync.WaitGroup
 
 	pending atomic.Bool // there are requests
@@ -48,8 +54,11 @@ type lane struct {
 	running  bool
 	closed   bool
 
-	queue queue // the goroutine's own
+	// The goroutine's own.
+	queue queue
 	gap   gapMeter
+	late  wakeMeter
+	last  owamp.Timestamp // when the kernel got the last packet
 }
 
 // A request asks the lane to begin or to end a session.
@@ -58,12 +67,27 @@ type request struct {
 	end     bool
 }
 
-func newLane(c *clock.Clock) (*lane, error) {
+func newLane(cfg Config) (*lane, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	return &lane{clock: c, transmit: (*Sending).transmit, wake: fd, gap: gapMeter{longest: initialGap}}, nil
+	l := &lane{
+		clock:    cfg.Clock,
+		log:      cfg.Log,
+		pacing:   cfg.Pacing,
+		transmit: (*Sending).transmit,
+		wake:     fd,
+		gap:      gapMeter{longest: initialGap},
+		late:     wakeMeter{late: spin / 2},
+	}
+	if !cfg.Cold {
+		for i := range l.sinks {
+			// A host without a loopback address of a family has cold paths.
+			l.sinks[i], _ = newSink(i == 1)
+		}
+	}
+	return l, nil
 }
 
 // close ends the lane, which has no sessions any longer.
@@ -72,7 +96,13 @@ func (l *lane) close() error {
 	l.closed = true
 	l.mu.Unlock()
 	l.done.Wait()
-	return os.NewSyscallError("close", unix.Close(l.wake))
+	err := os.NewSyscallError("close", unix.Close(l.wake))
+	for _, k := range l.sinks {
+		if k != nil {
+			err = errors.Join(err, k.close())
+		}
+	}
+	return err
 }
 
 // begin lets the lane send s.
@@ -145,15 +175,13 @@ func addProcessor(n int) {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
 }
 
-// run sends until nothing is left to send.
+// run sends until nothing is left to send. It ends without unlocking its thread,
+// which so ends, too, and takes what was asked for it along.
 func (l *lane) run() {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	addProcessor(1)
 	defer addProcessor(-1)
-	// Sleep as precisely as the kernel can; 0 restores the thread's default.
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) }()
+	l.tune()
 	for {
 		if l.pending.Load() || len(l.queue) == 0 {
 			if !l.take() {
@@ -161,7 +189,7 @@ func (l *lane) run() {
 			}
 		}
 		s := l.queue[0]
-		if !l.await(s.at) {
+		if !l.await(s) {
 			continue
 		}
 		if s.step(l) {
@@ -173,20 +201,85 @@ func (l *lane) run() {
 	}
 }
 
-// await waits for the time at. It reports false if there is something else to
-// do before.
-func (l *lane) await(at owamp.Timestamp) bool {
+// tune asks the kernel to wake up the calling thread as the pacing needs it. To
+// go before all other threads takes a privilege, without which a busy host makes
+// packets late. Only PacingPrecise asks for it, for the kernel may stop a
+// real-time thread that never sleeps for a while (sched(7)).
+func (l *lane) tune() {
+	slack := time.Nanosecond // as precisely as it can
+	if l.pacing == PacingEconomy {
+		slack = economySlack
+	}
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0)
+	if l.pacing != PacingPrecise {
+		return
+	}
+	err := unix.SchedSetAttr(0, &unix.SchedAttr{
+		Size:     unix.SizeofSchedAttr,
+		Policy:   unix.SCHED_FIFO,
+		Flags:    unix.SCHED_FLAG_RESET_ON_FORK,
+		Priority: 1,
+	}, 0)
+	if err != nil {
+		l.log.Debug("packets are sent by a thread that others may delay", "sched_setattr", err)
+	}
+}
+
+// await waits until the packet of s is due. It reports false if there is
+// something else to do before.
+func (l *lane) await(s *Sending) bool {
+	if k := l.sinkFor(s); k != nil && s.at.Sub(l.last) > quietAfter {
+		if l.pacing == PacingEconomy {
+			// Time is not that dear, and a copy costs less than waiting.
+			return l.sleepUntil(s.at) && s.warm(l, k, s.at.AddDuration(time.Second))
+		}
+		return l.sleepUntil(s.at.AddDuration(-warmLead)) && s.warm(l, k, s.at.AddDuration(-warmGuard)) && l.spinUntil(s.at)
+	}
+	return l.sleepUntil(s.at)
+}
+
+// spinUntil waits for the time at without sleeping. It reports false if there
+// is something else to do before.
+func (l *lane) spinUntil(at owamp.Timestamp) bool {
+	for l.clock.Now().Before(at) {
+		if l.pending.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// sleepUntil waits for the time at. It reports false if there is something else
+// to do before.
+func (l *lane) sleepUntil(at owamp.Timestamp) bool {
 	for {
 		left := at.Sub(l.clock.Now())
+		lead := l.lead()
 		switch {
 		case left <= 0:
 			return true
-		case left > spin:
-			l.sleep(min(left-spin-left/sleepMargin, longestSleep))
+		case left > lead:
+			d := min(left-lead-left/sleepMargin, longestSleep)
+			l.sleep(d)
+			if d <= tellingSleep {
+				l.late.observe(l.clock.Now().Sub(at) + left - d)
+			}
 		}
 		if l.pending.Load() {
 			return false
 		}
+	}
+}
+
+// lead is how long before a packet is due the lane wants to be awake.
+func (l *lane) lead() time.Duration {
+	switch l.pacing {
+	case PacingPrecise:
+		return spin
+	case PacingEconomy:
+		return 0
+	default:
+		return l.late.late
 	}
 }
 
@@ -199,6 +292,14 @@ func (l *lane) sleep(d time.Duration) {
 	} else {
 		_, _, _ = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 	}
+}
+
+// sinkFor returns where copies of the packets of s go; nil: nowhere.
+func (l *lane) sinkFor(s *Sending) *sink {
+	if s.port.ipv6 {
+		return l.sinks[1]
+	}
+	return l.sinks[0]
 }
 
 // A queue is a heap of sessions, the one whose turn is next in front.

@@ -24,10 +24,11 @@ const receiveBuffer = 4 << 20
 // A Port is a bound UDP socket that many sessions share. Its methods may be
 // called by any goroutine.
 type Port struct {
-	engine *Engine
-	addr   netip.AddrPort
-	ipv6   bool
-	fd     int
+	engine   *Engine
+	addr     netip.AddrPort
+	ipv6     bool
+	onDevice bool // bound to a network device, or to an address of one
+	fd       int
 
 	mu        sync.Mutex // guards all below, and all deliveries
 	closed    bool
@@ -49,6 +50,7 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 	p := &Port{
 		engine:    e,
 		ipv6:      addr.Is6(),
+		onDevice:  cfg.Device != "" || addr.Zone() != "",
 		receiving: make(map[peer]*Receiving),
 		sending:   make(map[*Sending]struct{}),
 		drained:   e.clock.Now(),

@@ -154,25 +154,28 @@ func (r *Receiving) Close() {
 	}
 }
 
-// readable empties the socket and asks to be told when there is more.
-func (p *Port) readable() {
+// readable empties the socket and asks to be told when there is more. It returns
+// how many packets there were.
+func (p *Port) readable() (packets int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return
+		return 0
 	}
-	p.drain()
+	packets = p.drain()
 	// The socket counts as readable as long as errors are queued, too.
 	p.clearErrors()
 	if err := p.engine.watch(p.fd, unix.EPOLL_CTL_MOD); err != nil && !p.engine.isClosed() {
 		p.engine.log.Error("test port is no longer read", "port", p.addr, "error", err)
 	}
+	return packets
 }
 
-// drain delivers what has arrived. p.mu is held.
-func (p *Port) drain() {
+// drain delivers what has arrived and returns how many packets that was. p.mu is
+// held.
+func (p *Port) drain() (packets int) {
 	if p.closed {
-		return
+		return 0
 	}
 	b := p.engine.buffer.Get().(*arrivals)
 	defer p.engine.buffer.Put(b)
@@ -182,15 +185,17 @@ func (p *Port) drain() {
 		n, errno := b.read(p.fd)
 		switch errno {
 		case 0:
+			packets += n
 			p.deliver(b, n, began)
 		case unix.EAGAIN:
 			p.drained = before
-			return
+			return packets
 		case unix.EINTR:
 		default: // what became of an earlier packet that was sent from here
 			p.clearErrors()
 		}
 	}
+	return packets
 }
 
 // clearErrors throws away the errors that peers' hosts and routers have sent.

@@ -185,6 +185,8 @@ func (s *Sending) step(l *lane) bool {
 		switch errno {
 		case 0:
 			l.gap.observe(after.Sub(now))
+			l.last = after
+			l.slips.observe(slip)
 			s.slip.Store(int64(slip))
 			s.maxSlip.Store(max(int64(slip), s.maxSlip.Load()))
 			s.sent.Store(s.sent.Load() + 1)
@@ -202,6 +204,26 @@ func (s *Sending) step(l *lane) bool {
 	}
 	s.errno.Store(uintptr(errno))
 	return s.skip() && s.next(l.clock.Now())
+}
+
+// warm sends copies of the packet over the loopback interface until the given
+// time. It always reports true.
+func (s *Sending) warm(l *lane, k *sink, until owamp.Timestamp) bool {
+	precision := l.clock.Error(l.gap.longest)
+	for range warmCopies {
+		now := l.clock.Now()
+		if !now.Before(until) {
+			break
+		}
+		s.spec.Sealer.Finish(s.packet, now, precision)
+		errno := k.send(s.port, s.packet)
+		s.spec.Sealer.Prepare(s.packet, s.seq)
+		if errno != 0 {
+			break
+		}
+	}
+	k.drain()
+	return true
 }
 
 // skipOverdue skips packets, but not so many that other sessions suffer.
