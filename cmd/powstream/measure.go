@@ -34,12 +34,13 @@ func (o *options) logger(program string, stderr io.Writer) *slog.Logger {
 
 // A measurement is a stream with all that it needs.
 type measurement struct {
-	log     *slog.Logger
-	clock   *clock.Clock
-	dir     *sessions.Directory
-	engine  *probe.Engine
-	stream  *sessions.Stream
-	metrics *metrics.Stream // nil: nobody wants them
+	log        *slog.Logger
+	clock      *clock.Clock
+	passphrase passphrase
+	dir        *sessions.Directory
+	engine     *probe.Engine
+	stream     *sessions.Stream
+	metrics    *metrics.Stream // nil: nobody wants them
 }
 
 // prepare makes the stream of the options. What can be wrong with them is
@@ -53,7 +54,7 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	if err != nil {
 		return nil, err
 	}
-	m := &measurement{log: log, clock: clock.New(clock.Config{Shift: shift})}
+	m := &measurement{log: log, clock: clock.New(clock.Config{Shift: shift}), passphrase: passphrase{conn: &o.conn}}
 	defer func() {
 		if err != nil {
 			m.close()
@@ -64,7 +65,7 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	cfg.Random = rand.Reader
 	cfg.Log = log
 	if !o.check || o.conn.KeyFile != "" { // a check asks nobody
-		if cfg.Control, err = o.conn.Config(ctx, log); err != nil {
+		if cfg.Control, err = m.passphrase.config(ctx, log); err != nil {
 			return nil, err
 		}
 	}
@@ -217,6 +218,7 @@ func (m *measurement) run(ctx context.Context, hangup <-chan struct{}) {
 		select {
 		case <-hangup:
 			m.log.Info("SIGHUP: Re-opening connections.")
+			m.passphrase.read(ctx, m.log)
 			m.stream.Restart()
 		case <-done:
 			return
