@@ -3,10 +3,9 @@ package main
 import (
 	"testing"
 
-	"owl/internal/cli"
 	"owl/internal/testprog"
 )
 
 func TestPage(t *testing.T) {
-	testprog.Documented(t, "../../packaging/man/man1/owagent.1", letters, cli.StandardLong)
+	testprog.Documented(t, "../../packaging/man/man1/owagent.1", letters, long)
 }

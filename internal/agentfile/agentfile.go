@@ -105,7 +105,8 @@ type Stream struct {
 
 // Rate returns how many packets a second the stream has on average.
 func (s *Stream) Rate() float64 {
-	return 1 / s.Interval.Seconds()
+	// An interval is a whole number of 2^-32 s, and so 0.1 s a little less.
+	return 1 / s.Interval.Duration().Seconds()
 }
 
 // Load reads the file called name; host is how this host is called if the file

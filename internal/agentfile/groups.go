@@ -117,8 +117,7 @@ func (p *parser) checkBudget(root *node) {
 	for i := range p.cfg.Streams {
 		sum += p.cfg.Streams[i].Rate()
 	}
-	// Intervals are whole units of 2^-32 s, and so rates a little off.
-	if sum <= float64(p.cfg.Budget)*(1+1e-6) {
+	if sum <= float64(p.cfg.Budget)*(1+1e-9) { // what is added up is rounded
 		return
 	}
 	most := slices.Clone(p.cfg.Streams)

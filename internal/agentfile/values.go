@@ -3,7 +3,9 @@ package agentfile
 import (
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -125,20 +127,12 @@ func (p *parser) flag(n *node) bool {
 // option reads one of a few words.
 func (p *parser) option(n *node, words ...string) string {
 	s := p.text(n)
-	list := ""
-	for i, w := range words {
-		switch {
-		case w == s:
-			return s
-		case i == len(words)-1:
-			list += " or "
-		case i > 0:
-			list += ", "
-		}
-		list += w
+	if slices.Contains(words, s) {
+		return s
 	}
+	last := len(words) - 1
 	if s != "" {
-		p.fail(n, "%s: %q: want %s", n.key, short(s), list)
+		p.fail(n, "%s: %q: want %s or %s", n.key, short(s), strings.Join(words[:last], ", "), words[last])
 	}
 	return ""
 }

@@ -1,0 +1,354 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+
+	"owl/internal/agentfile"
+	"owl/internal/cli"
+	"owl/internal/hostname"
+	"owl/owamp"
+	"owl/probe"
+	"owl/probe/clock"
+	"owl/sessions/metrics"
+	"owl/sessions/ports"
+)
+
+// An agent is a process that measures what a file says.
+type agent struct {
+	log       *slog.Logger
+	file      string
+	host      string // unless the file says so
+	clock     *clock.Clock
+	engine    *probe.Engine
+	prober    ports.Prober
+	names     *hostname.Cache
+	collector *metrics.Collector // nil: nobody wants metrics
+	labels    *labelCollector
+	keys      keyring
+	scratch   string
+	started   owamp.Timestamp
+	life      context.Context // of streams
+	end       context.CancelFunc
+	first     *agentfile.Config // what it began with
+
+	reloading sync.Mutex // held while streams change
+
+	mu      sync.Mutex // guards what follows, and is held for a moment only
+	cfg     *agentfile.Config
+	pools   map[string]*ports.Pool // by device
+	streams map[agentfile.Key]*stream
+	server  *half // nil: none
+}
+
+// newAgent returns an agent without a stream, whose streams end with ctx. What
+// it opened is given back by close.
+func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (*agent, error) {
+	host, err := o.hostName()
+	if err != nil {
+		return nil, err
+	}
+	shift, err := cli.TimeShift(getenv)
+	if err != nil {
+		return nil, err
+	}
+	a := &agent{
+		log:     log,
+		file:    o.config,
+		host:    host,
+		clock:   clock.New(clock.Config{Shift: shift}),
+		names:   hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1"),
+		labels:  newLabelCollector(),
+		scratch: os.TempDir(),
+		pools:   make(map[string]*ports.Pool),
+		streams: make(map[agentfile.Key]*stream),
+	}
+	a.started = a.clock.Now()
+	if a.engine, err = probe.New(probe.Config{Clock: a.clock, Log: log}); err != nil {
+		return nil, err
+	}
+	a.prober = ports.Engine(a.engine)
+	a.life, a.end = context.WithCancel(ctx)
+	return a, nil
+}
+
+// serveMetrics serves the metrics of all streams at addr, if that is not empty,
+// until ctx is done.
+func (a *agent) serveMetrics(ctx context.Context, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	reg, c, err := metrics.NewRegistry(cli.Version)
+	if err != nil {
+		return err
+	}
+	if err := reg.Register(a.labels); err != nil {
+		return err
+	}
+	a.collector = c
+	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
+	if err != nil {
+		return err
+	}
+	a.log.Info("metrics are at " + url)
+	return nil
+}
+
+// A change says how many streams something has changed.
+type change struct {
+	Added     int `json:"added"`
+	Changed   int `json:"changed"`
+	Removed   int `json:"removed"`
+	Unchanged int `json:"unchanged"`
+}
+
+func (c change) String() string {
+	return fmt.Sprintf("streams: %d added, %d changed, %d removed, %d go on", c.Added, c.Changed, c.Removed, c.Unchanged)
+}
+
+// errEnding says that nothing is changed any more.
+var errEnding = errors.New("the agent is about to end")
+
+// apply measures what cfg says: streams that it has, too, go on undisturbed. If
+// anything of it cannot be, nothing has changed.
+func (a *agent) apply(cfg *agentfile.Config) (change, error) {
+	var c change
+	if a.life.Err() != nil {
+		return c, errEnding
+	}
+	keys, notes, err := readKeys(cfg)
+	if err != nil {
+		return c, err
+	}
+	for _, note := range notes {
+		a.log.Warn(note)
+	}
+	var fresh []*stream // in the file's order
+	var errs []error
+	staying := make(map[agentfile.Key]bool)
+	replaced := make(map[agentfile.Key]bool)
+	for i := range cfg.Streams {
+		spec := &cfg.Streams[i]
+		staying[spec.Key] = true
+		old := a.streams[spec.Key]
+		if old != nil && reflect.DeepEqual(old.spec, *spec) {
+			c.Unchanged++
+			continue
+		}
+		s, err := a.newStream(*spec, a.pool(spec.Client.Device, cfg.Ports), old, len(fresh))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("stream %v: %w", spec.Key, err))
+			continue
+		}
+		fresh = append(fresh, s)
+		if old == nil {
+			c.Added++
+		} else {
+			c.Changed++
+			replaced[spec.Key] = true
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		for _, s := range fresh {
+			s.release(a.streams[s.spec.Key])
+		}
+		return change{}, err
+	}
+	var ending []*stream
+	for key, s := range a.streams {
+		if !staying[key] {
+			c.Removed++
+			ending = append(ending, s)
+		} else if replaced[key] {
+			ending = append(ending, s)
+		}
+	}
+	a.keys.set(keys)
+	a.setPorts(cfg.Ports)
+	a.finish(ending, fresh)
+	for _, s := range fresh {
+		a.begin(s)
+	}
+	a.mu.Lock()
+	a.cfg = cfg
+	a.mu.Unlock()
+	return c, nil
+}
+
+// begin lets a stream measure.
+func (a *agent) begin(s *stream) {
+	s.watch(a)
+	a.mu.Lock()
+	a.streams[s.spec.Key] = s
+	a.mu.Unlock()
+	ctx, cancel := context.WithCancel(a.life)
+	s.cancel = cancel
+	s.running.Go(func() { s.stream.Run(ctx) })
+}
+
+// finish ends streams, all at once, each of which may have a successor in fresh.
+func (a *agent) finish(ending, fresh []*stream) {
+	successors := make(map[agentfile.Key]*stream)
+	for _, s := range fresh {
+		successors[s.spec.Key] = s
+	}
+	for _, s := range ending {
+		s.cancel()
+	}
+	for _, s := range ending {
+		s.running.Wait()
+		s.unwatch(a)
+		s.release(successors[s.spec.Key])
+		a.mu.Lock()
+		delete(a.streams, s.spec.Key)
+		a.mu.Unlock()
+	}
+}
+
+// pool returns the test ports of a device, "" for all, that streams share.
+func (a *agent) pool(device string, r probe.PortRange) *ports.Pool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, ok := a.pools[device]
+	if !ok {
+		p = ports.NewPool(a.prober, r, device)
+		a.pools[device] = p
+	}
+	return p
+}
+
+// setPorts has sessions use the ports of r from now on.
+func (a *agent) setPorts(r probe.PortRange) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pools {
+		p.SetRange(r)
+	}
+}
+
+// reload puts what the file says now in force: all of it, or, if anything is
+// wrong, nothing. It returns what is to be known of it, line by line.
+func (a *agent) reload() ([]string, error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	cfg, err := agentfile.Load(a.file, a.host)
+	if err != nil {
+		return nil, err
+	}
+	settings, limits, err := a.loadServer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.apply(cfg)
+	if err != nil {
+		return nil, err
+	}
+	told := append([]string{c.String()}, cfg.Remarks...)
+	if a.server != nil && limits != nil {
+		a.server.server.Reload(settings, limits)
+		told = append(told, "limits and pass-phrases of the server reloaded")
+	}
+	if cfg.Metrics != a.first.Metrics {
+		told = append(told, "metrics: restart owagent for the new address to take effect")
+	}
+	if needsRestart(a.first.Server, cfg.Server) {
+		told = append(told, "server: restart owagent for its listen, data and modes to take effect")
+	}
+	return append(told, warnDescriptors(cfg)...), nil
+}
+
+// reloadAndTell is reload for somebody who reads the log.
+func (a *agent) reloadAndTell() {
+	told, err := a.reload()
+	if err != nil {
+		for _, e := range apart(err) {
+			a.log.Error("not reloaded, what was in force stays: " + e.Error())
+		}
+		return
+	}
+	for _, line := range told {
+		a.log.Info(line)
+	}
+}
+
+// close ends all streams, and gives everything back.
+func (a *agent) close() {
+	a.end() // before the lock: a reload that comes now finds the end
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	a.finish(slices.Collect(maps.Values(a.streams)), nil)
+	for _, p := range a.pools {
+		p.Close()
+	}
+	a.engine.Close()
+}
+
+// measure is the command run.
+func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv func(string) string, stderr io.Writer) error {
+	level := slog.LevelInfo
+	if o.verbose {
+		level = slog.LevelDebug
+	}
+	log := cli.NewLogger(cli.LogConfig{Program: program.Name, Stderr: stderr, Level: level})
+	a, err := newAgent(ctx, o, log, getenv)
+	if err != nil {
+		return err
+	}
+	// What serves goes on until the streams have said goodbye to it.
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer stopServing()
+	defer a.close()
+	work.Go(func() { a.clock.Run(serving) })
+
+	cfg, err := agentfile.Load(o.config, a.host)
+	if err != nil {
+		return err
+	}
+	if err := a.serveMetrics(serving, cfg.Metrics); err != nil {
+		return err
+	}
+	ln, err := listenSocket(o.socket)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	failed, err := a.startServer(serving, &work, cfg)
+	if err != nil {
+		return err
+	}
+	cli.WarnClock(a.clock.State().Synchronized, log)
+	for _, remark := range slices.Concat(cfg.Remarks, warnDescriptors(cfg)) {
+		log.Warn(remark)
+	}
+	a.reloading.Lock()
+	a.first = cfg
+	c, err := a.apply(cfg)
+	a.reloading.Unlock()
+	if err != nil {
+		return err
+	}
+	log.Info(fmt.Sprintf("%v; owagent status asks at %s", c, o.socket))
+	a.serveSocket(serving, ln)
+	for {
+		select {
+		case <-hangup:
+			a.reloadAndTell()
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			log.Info("SIGTERM/SIGINT Caught: Exiting.")
+			return nil
+		}
+	}
+}

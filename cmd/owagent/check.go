@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"owl/internal/agentfile"
+	"owl/internal/table"
+)
+
+// check is the command check: it says what a file has measured, and starts
+// nothing.
+func check(o *options, stdout io.Writer) error {
+	host, err := o.hostName()
+	if err != nil {
+		return err
+	}
+	cfg, err := agentfile.Load(o.file, host)
+	if err != nil {
+		return err
+	}
+	_, keyNotes, keyErr := readKeys(cfg)
+	_, _, serverNotes, serverErr := readServer(cfg.Server)
+	if err := errors.Join(keyErr, serverErr); err != nil {
+		return err
+	}
+	sum := 0.0
+	for i := range cfg.Streams {
+		sum += cfg.Streams[i].Rate()
+	}
+	fmt.Fprintf(stdout, "%s: right. On %s: %d streams, %.6g packets/s of %d\n", o.file, cfg.Host, len(cfg.Streams), sum, cfg.Budget)
+	if s := cfg.Server; s != nil {
+		fmt.Fprintf(stdout, "server at %s, modes %v\n", s.Listen, s.Modes)
+	}
+	if cfg.Metrics != "" {
+		fmt.Fprintf(stdout, "metrics at %s\n", cfg.Metrics)
+	}
+	for _, line := range slices.Concat(cfg.Remarks, keyNotes, serverNotes, warnDescriptors(cfg)) {
+		fmt.Fprintf(stdout, "note: %s\n", line)
+	}
+	if len(cfg.Streams) == 0 {
+		return nil
+	}
+	fmt.Fprintln(stdout)
+	tw := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "stream\tdirection\tpeer\tpackets/s\tsession\tfiles")
+	for i := range cfg.Streams {
+		s := &cfg.Streams[i]
+		dir := s.Dir
+		if dir == "" {
+			dir = "-"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%.6g\t%s\t%s\n", s.Name, s.Direction, table.Plain(s.Peer), s.Rate(), sessionLength(s), table.Plain(dir))
+	}
+	return tw.Flush()
+}
+
+// sessionLength returns how long a session of s is expected to last.
+func sessionLength(s *agentfile.Stream) time.Duration {
+	seconds := float64(s.Packets) * s.Interval.Seconds()
+	return time.Duration(min(seconds, 1e9) * float64(time.Second)).Round(time.Millisecond)
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"owl/internal/agentfile"
+	"owl/sessions"
+	"owl/sessions/metrics"
+	"owl/sessions/policy"
+	"owl/sessions/server"
+)
+
+// dieBy is how long the server's sessions may take to end, as owampd has it.
+const dieBy = 5 * time.Second
+
+// A half is the server half of an agent: what owampd is by itself.
+type half struct {
+	server *server.Server
+	store  *server.Store
+}
+
+// loadServer reads the files that the server half of cfg, if it has one, names.
+func (a *agent) loadServer(cfg *agentfile.Config) (server.Settings, *policy.Limits, error) {
+	settings, limits, notes, err := readServer(cfg.Server)
+	for _, note := range notes {
+		a.log.Warn(note)
+	}
+	return settings, limits, err
+}
+
+// readServer reads the files of a server half. Of none there are no limits. What others can
+// read, too, is no error: notes say it.
+func readServer(s *agentfile.Server) (st server.Settings, limits *policy.Limits, notes []string, err error) {
+	st = server.Settings{EndDelay: time.Second, DiskFudge: 1, Passphrases: new(policy.Passphrases)}
+	if s == nil {
+		return st, nil, nil, nil
+	}
+	st.Ports = s.Ports
+	var errs []error
+	if s.Passphrases != "" {
+		p, err := policy.LoadPassphrases(s.Passphrases)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("server: passphrases: %w", err))
+		} else if st.Passphrases = p; p.Exposed() != nil {
+			notes = append(notes, p.Exposed().Error())
+		}
+	}
+	if limits, err = readLimits(s.Limits); err != nil {
+		errs = append(errs, fmt.Errorf("server: limits: %w", err))
+	} else if err := limits.CheckUsers(st.Passphrases.Has); err != nil && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("server: limits: %w", err))
+	}
+	return st, limits, notes, errors.Join(errs...)
+}
+
+// readLimits reads a file of limits; without one there are none.
+func readLimits(name string) (*policy.Limits, error) {
+	if name == "" {
+		return policy.Unlimited(), nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return policy.Parse(name, f)
+}
+
+// startServer starts the server half of cfg, if it has one, which goes on until
+// ctx is done. What stops it earlier comes from failed.
+func (a *agent) startServer(ctx context.Context, work *sync.WaitGroup, cfg *agentfile.Config) (failed <-chan error, err error) {
+	settings, limits, err := a.loadServer(cfg)
+	if err != nil || cfg.Server == nil {
+		return nil, err
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Server.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	h := &half{}
+	if h.store, err = server.OpenStore(cfg.Server.Data, a.log); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	c := server.Config{
+		Settings: settings,
+		Modes:    cfg.Server.Modes,
+		Clock:    a.clock,
+		Prober:   a.prober,
+		Random:   rand.Reader,
+		Log:      a.log,
+		Store:    h.store,
+		Limits:   limits,
+		Started:  a.started,
+	}
+	if a.collector != nil {
+		c.Watch = a.watchPeer
+	}
+	h.server = server.New(c)
+	a.server = h
+	a.log.Info(fmt.Sprintf("server: listening on %v", ln.Addr()))
+	ended := make(chan error, 1)
+	work.Go(func() {
+		defer h.store.Close()
+		late := make(chan struct{})
+		defer context.AfterFunc(ctx, func() { time.AfterFunc(dieBy, func() { close(late) }) })()
+		served := make(chan error, 1)
+		go func() { served <- h.server.Serve(ctx, ln) }()
+		select {
+		case err := <-served:
+			if err != nil {
+				ended <- fmt.Errorf("server: %w", err)
+			}
+		case <-late:
+			a.log.Error(fmt.Sprintf("server: sessions have not ended within %v: leaving them", dieBy))
+		}
+	})
+	return ended, nil
+}
+
+// watchPeer shows what the server measures with a peer.
+func (a *agent) watchPeer(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
+	l := metrics.Labels{Source: p.Sender.String(), Destination: p.Receiver.String(), Direction: metrics.From}
+	if p.Receiving {
+		l.Direction = metrics.To
+	}
+	return a.collector.Stream(l, snapshot)
+}
+
+// needsRestart reports whether one of two servers cannot become the other.
+func needsRestart(a, b *agentfile.Server) bool {
+	if a == nil || b == nil {
+		return a != b
+	}
+	return a.Listen != b.Listen || a.Data != b.Data || a.Modes != b.Modes
+}
