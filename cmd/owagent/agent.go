@@ -331,6 +331,9 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 	for _, remark := range slices.Concat(cfg.Remarks, warnDescriptors(cfg)) {
 		log.Warn(remark)
 	}
+	if cfg.Server != nil && os.Geteuid() == 0 {
+		log.Warn("server: this process is root, and stays so: want a user of its own")
+	}
 	a.reloading.Lock()
 	a.first = cfg
 	c, err := a.apply(cfg)
