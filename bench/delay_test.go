@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"owl/histogram"
+	"owl/owamp"
 	"owl/owamp/owp"
+	"owl/owamp/schedule"
 )
 
 // BenchmarkDelay measures the one-way delay that a server and a powstream see
@@ -55,6 +57,16 @@ func build(b *testing.B) string {
 // 5 s of packets, at least 100.
 func delays(b *testing.B, dir string, rate int) *histogram.Live {
 	b.Helper()
+	files := stream(b, dir, nil, nil, max(100, 5*rate), rate)
+	h, _ := read(b, <-files)
+	return h
+}
+
+// stream runs a server and a powstream of dir, with the given options beside
+// those that both suites have, and returns the names of the .owp files as they
+// are completed. The programs end with the benchmark.
+func stream(b *testing.B, dir string, serverOptions, clientOptions []string, packets, rate int) <-chan string {
+	b.Helper()
 	base := b.TempDir()
 	for _, d := range []string{"etc", "var", "data", "out"} {
 		if err := os.Mkdir(filepath.Join(base, d), 0o777); err != nil {
@@ -65,8 +77,8 @@ func delays(b *testing.B, dir string, rate int) *histogram.Live {
 		b.Fatal(err)
 	}
 	addr := freeAddr(b)
-	server := exec.Command(filepath.Join(dir, "owampd"), "-f", "-Z", "-a", "O",
-		"-c", filepath.Join(base, "etc"), "-R", filepath.Join(base, "var"), "-d", filepath.Join(base, "data"), "-S", addr)
+	server := exec.Command(filepath.Join(dir, "owampd"), append(serverOptions, "-f", "-Z", "-a", "O",
+		"-c", filepath.Join(base, "etc"), "-R", filepath.Join(base, "var"), "-d", filepath.Join(base, "data"), "-S", addr)...)
 	start(b, server)
 	for {
 		conn, err := net.Dial("tcp", addr)
@@ -76,20 +88,23 @@ func delays(b *testing.B, dir string, rate int) *histogram.Live {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	client := exec.Command(filepath.Join(dir, "powstream"), "-p", "-d", filepath.Join(base, "out"), "-L", "1",
-		"-c", fmt.Sprint(max(100, 5*rate)), "-i", fmt.Sprint(1/float64(rate)), addr)
+	client := exec.Command(filepath.Join(dir, "powstream"), append(clientOptions, "-p", "-d", filepath.Join(base, "out"), "-L", "1",
+		"-c", fmt.Sprint(packets), "-i", fmt.Sprint(1/float64(rate)), addr)...)
 	stdout, err := client.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
 	}
 	start(b, client)
-	for lines := bufio.NewScanner(stdout); lines.Scan(); {
-		if name := lines.Text(); strings.HasSuffix(name, ".owp") {
-			return read(b, name)
+	files := make(chan string, 16)
+	go func() {
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			if name := lines.Text(); strings.HasSuffix(name, ".owp") {
+				files <- name
+			}
 		}
-	}
-	b.Fatal("powstream ended without a session")
-	return nil
+		close(files)
+	}()
+	return files
 }
 
 // start starts a program that ends with the benchmark.
@@ -115,21 +130,37 @@ func freeAddr(b *testing.B) string {
 	return l.Addr().String()
 }
 
-func read(b *testing.B, name string) *histogram.Live {
+// read returns the delays in a file of a session, and how long after their
+// scheduled times its packets were sent.
+func read(b *testing.B, name string) (delays, slips *histogram.Live) {
 	b.Helper()
+	if name == "" {
+		b.Fatal("powstream ended without a session")
+	}
 	r, err := owp.Open(name)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer r.Close()
-	h := new(histogram.Live)
+	spec := r.Header().Spec
+	generator, err := schedule.New(spec.SID, spec.Slots)
+	if err != nil {
+		b.Fatal(err)
+	}
+	due := make([]owamp.Timestamp, spec.Packets)
+	for i, at := 0, spec.Start; i < len(due); i++ {
+		at = at.Add(generator.Next())
+		due[i] = at
+	}
+	delays, slips = new(histogram.Live), new(histogram.Live)
 	for rec, err := range r.Records() {
 		if err != nil {
 			b.Fatal(err)
 		}
 		if !rec.Lost() {
-			h.Insert(int64(rec.Recv.Sub(rec.Sent)))
+			delays.Insert(int64(rec.Recv.Sub(rec.Sent)))
+			slips.Insert(int64(rec.Sent.Sub(due[rec.Seq])))
 		}
 	}
-	return h
+	return delays, slips
 }

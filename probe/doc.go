@@ -19,8 +19,15 @@
 //
 // All sessions of an engine are sent by one lane, a goroutine locked to its
 // thread, which exists while there is something to send. It sleeps until
-// shortly before the next packet is due, spins for the rest, stamps the packet
-// and hands it to the kernel, one packet a call.
+// shortly before the next packet is due, waits awake for the rest, stamps the
+// packet and hands it to the kernel, one packet a call. How much of that is
+// sleep is a matter of [Pacing]. What is late is sent at once, and skipped once
+// it is later than the session's time-out; later packets are due when they would
+// have been. [Engine.Slip] says how punctual they have been.
+//
+// After a rest the caches of a processor are cold, and the first packet would
+// take several times as long as others. So the lane sends copies of it over the
+// loopback interface just before it is due. No copy leaves the host.
 //
 // Only Linux has an engine.
 package probe

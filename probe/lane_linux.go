@@ -58,7 +58,7 @@ type lane struct {
 	queue queue
 	gap   gapMeter
 	late  wakeMeter
-	last  owamp.Timestamp // when the kernel got the last packet
+	last  owamp.Timestamp // when the kernel took the last packet
 }
 
 // A request asks the lane to begin or to end a session.
@@ -80,6 +80,7 @@ func newLane(cfg Config) (*lane, error) {
 		wake:     fd,
 		gap:      gapMeter{longest: initialGap},
 		late:     wakeMeter{late: spin / 2},
+		last:     cfg.Clock.Now().AddDuration(-time.Second), // whatever it was, it is long ago
 	}
 	if !cfg.Cold {
 		for i := range l.sinks {

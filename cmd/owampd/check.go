@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"owl/probe"
 )
 
 // check prints what would be in force, as files that say the same, and returns
@@ -49,6 +51,12 @@ func (o *options) describe(w io.Writer) {
 	o.describePassphrases(w)
 	if o.metrics != "" {
 		fmt.Fprintf(w, "# metrics are at %s (--metrics)\n", o.metrics)
+	}
+	if o.pacing != probe.PacingNormal {
+		fmt.Fprintf(w, "# packets are sent %v (--pacing)\n", o.pacing)
+	}
+	if o.cold {
+		fmt.Fprintln(w, "# nothing readies this host for the first packet after a rest (--no-warm)")
 	}
 	fmt.Fprintf(w, "# %s\n", confName)
 	for _, k := range keys {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"owl/internal/aside"
@@ -93,8 +94,9 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	}
 	o.warnUnreadable(log)
 
+	var reg *prometheus.Registry
 	if o.metrics != "" {
-		if cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
+		if reg, cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
 			return nil, err
 		}
 	}
@@ -102,8 +104,13 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		return nil, err
 	}
 	cfg.Store = d.store
-	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log}); err != nil {
+	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log, Pacing: o.pacing, Cold: o.cold}); err != nil {
 		return nil, err
+	}
+	if reg != nil {
+		if err := metrics.Slip(reg, d.engine.Slip); err != nil {
+			return nil, err
+		}
 	}
 	cfg.Prober = ports.Engine(d.engine)
 	d.server = server.New(cfg)
@@ -198,19 +205,19 @@ func (d *daemon) tell(dir string, started owamp.Timestamp) error {
 	return err
 }
 
-// serveMetrics serves metrics at addr and returns what the server shall tell
-// of its peers.
-func serveMetrics(ctx context.Context, addr string, log *slog.Logger) (func(server.Peer, func() sessions.Snapshot) server.Watcher, error) {
+// serveMetrics serves the metrics of the returned registry at addr, among them
+// those of what the server shall tell of its peers.
+func serveMetrics(ctx context.Context, addr string, log *slog.Logger) (*prometheus.Registry, func(server.Peer, func() sessions.Snapshot) server.Watcher, error) {
 	reg, c, err := metrics.NewRegistry(cli.Version)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	log.Info("metrics are at " + url)
-	return func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
+	return reg, func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
 		l := metrics.Labels{Source: p.Sender.String(), Destination: p.Receiver.String(), Direction: metrics.From}
 		if p.Receiving {
 			l.Direction = metrics.To

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"owl/internal/cli"
@@ -37,6 +38,9 @@ var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
                  twice: and where in the code they come from
    -Z            stay in the foreground
    --metrics ADDR  show live metrics to Prometheus at http://ADDR/metrics
+   --pacing HOW  send packets precise (within microseconds, at the cost of up to
+                 one processor), normal (default) or economy (some 0.2 ms late)
+   --no-warm     do not ready this host for the first packet after a rest
    --strict      do not start if others can read the pass-phrases
    --check       print what would be in force, and where it comes from; start nothing
    -h            print this message
@@ -80,6 +84,8 @@ type options struct {
 	strict         bool
 	check          bool
 	metrics        string
+	pacing         probe.Pacing
+	cold           bool // --no-warm
 
 	from        map[string]string // where the value of a key comes from, if it is not the default
 	limitsFile  string            // "": there is none
@@ -94,6 +100,8 @@ const letters = "a:c:d:e:fG:hP:R:S:U:vZ"
 
 var long = append([]getopt.Long{
 	{Name: "metrics", Arg: true},
+	{Name: "pacing", Arg: true},
+	{Name: "no-warm"},
 	{Name: "strict"},
 	{Name: "check"},
 }, cli.StandardLong...)
@@ -141,7 +149,7 @@ func parse(dir string, args []string) (*options, error) {
 	errs := []error{o.readConf(confGiven)}
 	for _, opt := range opts {
 		if err := o.set(opt.Name, opt.Value); err != nil {
-			errs = append(errs, fmt.Errorf("-%s: %w", opt.Name, err))
+			errs = append(errs, fmt.Errorf("%s%s: %w", strings.Repeat("-", min(len(opt.Name), 2)), opt.Name, err))
 		}
 	}
 	errs = append(errs, o.readPassphrases(), o.readLimits())
@@ -149,7 +157,7 @@ func parse(dir string, args []string) (*options, error) {
 }
 
 // set takes one option of the command line over.
-func (o *options) set(name, value string) error {
+func (o *options) set(name, value string) (err error) {
 	switch name {
 	case "Z":
 		o.foreground = true
@@ -159,13 +167,17 @@ func (o *options) set(name, value string) error {
 		o.strict = true
 	case "metrics":
 		o.metrics = value
+	case "pacing":
+		o.pacing, err = probe.ParsePacing(value)
+	case "no-warm":
+		o.cold = true
 	default:
 		if k := keyBy(func(k *key) bool { return k.letter == name }); k != nil {
 			o.from[k.name] = "-" + name
 			return k.set(o, value)
 		}
 	}
-	return nil
+	return err
 }
 
 // path returns the name of a file in the conf directory.

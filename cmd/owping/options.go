@@ -38,6 +38,9 @@ var program = cli.Program{Name: "owping", Usage: `usage: owping [arguments] test
    -s padding     octets added to each test packet (default 0)
    -t | -T file   perform one-way test to testhost [and save results to file]
    -z delayStart  wait before the test (s)
+   --pacing HOW   send packets precise (within microseconds, at the cost of up to
+                  one processor), normal (default) or economy (some 0.2 ms late)
+   --no-warm      do not ready this host for the first packet after a rest
 
 Without any of -f, -F, -t and -T both directions are tested.
 
@@ -59,12 +62,14 @@ type options struct {
 	ports            probe.PortRange
 	padding          uint32
 	delay            time.Duration
+	pacing           probe.Pacing
+	cold             bool // --no-warm
 }
 
 // letters are the reference's, which takes w, too, and gives it no meaning.
 const letters = cli.ClientLetters + report.Letters + "c:D:E:fF:hi:L:P:s:tT:wz:"
 
-var long = slices.Concat(cli.ClientLong, report.Long, cli.StandardLong)
+var long = slices.Concat([]getopt.Long{{Name: "pacing", Arg: true}, {Name: "no-warm"}}, cli.ClientLong, report.Long, cli.StandardLong)
 
 // maxPadding is the reference's.
 const maxPadding = 65000
@@ -142,6 +147,12 @@ func (o *options) set(name, value string) (err error) {
 		o.to, o.toFile = true, value
 	case "z":
 		o.delay, err = parseDelay("-z", value)
+	case "pacing":
+		if o.pacing, err = probe.ParsePacing(value); err != nil {
+			err = fmt.Errorf("option --pacing: %w", err)
+		}
+	case "no-warm":
+		o.cold = true
 	default:
 		o.SetStandard(name)
 	}

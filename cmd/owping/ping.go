@@ -62,7 +62,7 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	}
 	clock := clock.New(clock.Config{Shift: shift})
 	cli.WarnClock(clock.State().Synchronized, p.log)
-	engine, err := probe.New(probe.Config{Clock: clock, Log: p.log})
+	engine, err := probe.New(probe.Config{Clock: clock, Log: p.log, Pacing: p.pacing, Cold: p.cold})
 	if err != nil {
 		return err
 	}

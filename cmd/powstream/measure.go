@@ -96,7 +96,7 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	if m.dir, err = lock(o.dir, log); err != nil {
 		return nil, err
 	}
-	if m.engine, err = probe.New(probe.Config{Clock: m.clock, Log: log}); err != nil {
+	if m.engine, err = probe.New(probe.Config{Clock: m.clock, Log: log, Pacing: o.pacing, Cold: o.cold}); err != nil {
 		return nil, err
 	}
 	cfg.Directory = m.dir
@@ -195,6 +195,9 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 		l.Source, l.Destination, l.Direction = own, peer, metrics.From
 	}
 	m.metrics = c.Stream(l, m.stream.Snapshot)
+	if err := metrics.Slip(reg, m.engine.Slip); err != nil {
+		return err
+	}
 	url, err := cli.ServeMetrics(ctx, o.metrics, metrics.Handler(reg))
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"owl/internal/manual"
+	"owl/probe"
 	"owl/sessions"
 	"owl/sessions/metrics"
 )
@@ -112,6 +113,9 @@ func families() ([]manual.Item, error) {
 	reg := prometheus.NewRegistry()
 	c, err := metrics.New(reg)
 	if err != nil {
+		return nil, err
+	}
+	if err := metrics.Slip(reg, func() *probe.SlipStats { return new(probe.SlipStats) }); err != nil {
 		return nil, err
 	}
 	// In this state every family has a value.
