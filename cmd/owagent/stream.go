@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -47,15 +46,11 @@ func (a *agent) newStream(spec agentfile.Stream, pool *ports.Pool, old *stream, 
 	if spec.Periodic {
 		slot.Type = owamp.SlotFixed
 	}
-	server := spec.Server
-	if server == "" {
-		server = spec.Peer
-	}
 	cfg := sessions.StreamConfig{
 		Dial: func(ctx context.Context) (sessions.Path, error) {
 			c, err := dialer.Dial(ctx)
 			if err != nil {
-				return sessions.Path{}, fmt.Errorf("no connection to %s: %w", server, err)
+				return sessions.Path{}, err
 			}
 			if spec.Dir != "" {
 				a.names.Prefetch(c.Peer, c.Local)

@@ -33,7 +33,7 @@ func TestDocs(t *testing.T) {
 		}
 		var got []string
 		for _, s := range c.Streams {
-			got = append(got, s.Key.String())
+			got = append(got, s.String())
 		}
 		if diff := cmp.Diff(want[i], got); diff != "" {
 			t.Errorf("file %d: -want +got\n%s", i, diff)
