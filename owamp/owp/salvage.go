@@ -126,6 +126,9 @@ func (s *salvager) readSections(b []byte) error {
 			return err
 		}
 		s.dataOffset(b, offDataOffsetV2, begin)
+		if begin > s.size {
+			s.damage.add(s.size, "the file ends within the header, which has %d octets", begin)
+		}
 		s.data = min(begin, s.size)
 		return nil
 	}
