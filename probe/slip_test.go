@@ -44,7 +44,7 @@ func TestSlipBounds(t *testing.T) {
 	}
 	m.observe(math.MaxInt64)
 	if got := m.stats().Quantile(1); got != math.MaxInt64 {
-		t.Errorf("the greatest slip is %d, want %d", got, math.MaxInt64)
+		t.Errorf("the greatest slip is %d, want %d", got, int64(math.MaxInt64))
 	}
 	if n := testing.AllocsPerRun(100, func() { m.observe(time.Millisecond) }); n != 0 {
 		t.Errorf("%v allocations a packet, want none", n)
