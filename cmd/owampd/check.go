@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"owl/probe"
 )
 
 // check prints what would be in force, as files that say the same, and returns
@@ -52,11 +50,8 @@ func (o *options) describe(w io.Writer) {
 	if o.metrics != "" {
 		fmt.Fprintf(w, "# metrics are at %s (--metrics)\n", o.metrics)
 	}
-	if o.pacing != probe.PacingNormal {
-		fmt.Fprintf(w, "# packets are sent %v (--pacing)\n", o.pacing)
-	}
-	if o.cold {
-		fmt.Fprintln(w, "# nothing readies this host for the first packet after a rest (--no-warm)")
+	for _, line := range o.engine.Describe() {
+		fmt.Fprintf(w, "# %s\n", line)
 	}
 	fmt.Fprintf(w, "# %s\n", confName)
 	for _, k := range keys {

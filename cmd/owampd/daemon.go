@@ -104,7 +104,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		return nil, err
 	}
 	cfg.Store = d.store
-	if d.engine, err = probe.New(probe.Config{Clock: d.clock, Log: log, Pacing: o.pacing, Cold: o.cold}); err != nil {
+	if d.engine, err = o.engine.Open(d.clock, log); err != nil {
 		return nil, err
 	}
 	if reg != nil {

@@ -22,29 +22,26 @@ import (
 var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
 [arguments] are as follows:
 
-   -a authmode   offered modes: letters of A [authenticated], E [encrypted], O [open]
-                 (default AEO)
-   -c confdir    directory of owamp-server.conf, owamp-server.limits and
-                 owamp-server.pfs (default: the current one)
-   -d datadir    directory of the sessions that are received (default: the current one)
-   -e facility   syslog facility of messages (default daemon)
-   -f            run as root, which is folly
-   -G group      run as this group: a name or -gid
-   -P low-high   UDP ports for test packets (default: any)
-   -R vardir     directory of owamp-server.pid and owamp-server.info (default: the current one)
-   -S node:port  listen there (default: all addresses, port 861)
-   -U user       run as this user: a name or -uid
-   -v            messages of level debug, too, unless loglevel says otherwise;
-                 twice: and where in the code they come from
-   -Z            stay in the foreground
-   --metrics ADDR  show live metrics to Prometheus at http://ADDR/metrics
-   --pacing HOW  send packets precise (within microseconds, at the cost of up to
-                 one processor), normal (default) or economy (some 0.2 ms late)
-   --no-warm     do not ready this host for the first packet after a rest
-   --strict      do not start if others can read the pass-phrases
-   --check       print what would be in force, and where it comes from; start nothing
-   -h            print this message
-   --version     print the version
+   -a authmode    offered modes: letters of A [authenticated], E [encrypted], O [open]
+                  (default AEO)
+   -c confdir     directory of owamp-server.conf, owamp-server.limits and
+                  owamp-server.pfs (default: the current one)
+   -d datadir     directory of the sessions that are received (default: the current one)
+   -e facility    syslog facility of messages (default daemon)
+   -f             run as root, which is folly
+   -G group       run as this group: a name or -gid
+   -P low-high    UDP ports for test packets (default: any)
+   -R vardir      directory of owamp-server.pid and owamp-server.info (default: the current one)
+   -S node:port   listen there (default: all addresses, port 861)
+   -U user        run as this user: a name or -uid
+   -v             messages of level debug, too, unless loglevel says otherwise;
+                  twice: and where in the code they come from
+   -Z             stay in the foreground
+   --metrics ADDR show live metrics to Prometheus at http://ADDR/metrics
+` + cli.EngineUsage + `   --strict      do not start if others can read the pass-phrases
+   --check        print what would be in force, and where it comes from; start nothing
+   -h             print this message
+   --version      print the version
 
 owampd answers OWAMP clients: it sends test packets to those who ask for them and
 records those that come. Without -Z it goes to the background as soon as it
@@ -84,8 +81,7 @@ type options struct {
 	strict         bool
 	check          bool
 	metrics        string
-	pacing         probe.Pacing
-	cold           bool // --no-warm
+	engine         cli.EngineOptions
 
 	from        map[string]string // where the value of a key comes from, if it is not the default
 	limitsFile  string            // "": there is none
@@ -98,13 +94,11 @@ type options struct {
 
 const letters = "a:c:d:e:fG:hP:R:S:U:vZ"
 
-var long = append([]getopt.Long{
+var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
-	{Name: "pacing", Arg: true},
-	{Name: "no-warm"},
 	{Name: "strict"},
 	{Name: "check"},
-}, cli.StandardLong...)
+}, cli.EngineLong, cli.StandardLong)
 
 // parse reads the command line and the files that it names. What the command
 // line says goes before what the conf file says. A confdir that is relative is
@@ -148,6 +142,10 @@ func parse(dir string, args []string) (*options, error) {
 	}
 	errs := []error{o.readConf(confGiven)}
 	for _, opt := range opts {
+		if ok, err := o.engine.Set(opt.Name, opt.Value); ok {
+			errs = append(errs, err)
+			continue
+		}
 		if err := o.set(opt.Name, opt.Value); err != nil {
 			errs = append(errs, fmt.Errorf("%s%s: %w", strings.Repeat("-", min(len(opt.Name), 2)), opt.Name, err))
 		}
@@ -167,10 +165,6 @@ func (o *options) set(name, value string) (err error) {
 		o.strict = true
 	case "metrics":
 		o.metrics = value
-	case "pacing":
-		o.pacing, err = probe.ParsePacing(value)
-	case "no-warm":
-		o.cold = true
 	default:
 		if k := keyBy(func(k *key) bool { return k.letter == name }); k != nil {
 			o.from[k.name] = "-" + name

@@ -38,10 +38,7 @@ var program = cli.Program{Name: "owping", Usage: `usage: owping [arguments] test
    -s padding     octets added to each test packet (default 0)
    -t | -T file   perform one-way test to testhost [and save results to file]
    -z delayStart  wait before the test (s)
-   --pacing HOW   send packets precise (within microseconds, at the cost of up to
-                  one processor), normal (default) or economy (some 0.2 ms late)
-   --no-warm      do not ready this host for the first packet after a rest
-
+` + cli.EngineUsage + `
 Without any of -f, -F, -t and -T both directions are tested.
 
 ` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "run the test and report nothing") + report.UsageJSON}
@@ -62,14 +59,13 @@ type options struct {
 	ports            probe.PortRange
 	padding          uint32
 	delay            time.Duration
-	pacing           probe.Pacing
-	cold             bool // --no-warm
+	engine           cli.EngineOptions
 }
 
 // letters are the reference's, which takes w, too, and gives it no meaning.
 const letters = cli.ClientLetters + report.Letters + "c:D:E:fF:hi:L:P:s:tT:wz:"
 
-var long = slices.Concat([]getopt.Long{{Name: "pacing", Arg: true}, {Name: "no-warm"}}, cli.ClientLong, report.Long, cli.StandardLong)
+var long = slices.Concat(cli.EngineLong, cli.ClientLong, report.Long, cli.StandardLong)
 
 // maxPadding is the reference's.
 const maxPadding = 65000
@@ -114,6 +110,9 @@ func (o *options) set(name, value string) (err error) {
 	if ok, err := o.report.Set(name, value); ok || err != nil {
 		return err
 	}
+	if ok, err := o.engine.Set(name, value); ok || err != nil {
+		return err
+	}
 	switch name {
 	case "c":
 		o.packets, err = parseCount("-c", value, 1, math.MaxUint32, "a number of packets")
@@ -147,12 +146,6 @@ func (o *options) set(name, value string) (err error) {
 		o.to, o.toFile = true, value
 	case "z":
 		o.delay, err = parseDelay("-z", value)
-	case "pacing":
-		if o.pacing, err = probe.ParsePacing(value); err != nil {
-			err = fmt.Errorf("option --pacing: %w", err)
-		}
-	case "no-warm":
-		o.cold = true
 	default:
 		o.SetStandard(name)
 	}

@@ -21,7 +21,6 @@ import (
 	"owl/owamp/control"
 	"owl/owamp/owp"
 	"owl/owamp/stats"
-	"owl/probe"
 	"owl/probe/clock"
 	"owl/sessions/fetch"
 	"owl/sessions/ping"
@@ -62,7 +61,7 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	}
 	clock := clock.New(clock.Config{Shift: shift})
 	cli.WarnClock(clock.State().Synchronized, p.log)
-	engine, err := probe.New(probe.Config{Clock: clock, Log: p.log, Pacing: p.pacing, Cold: p.cold})
+	engine, err := p.engine.Open(clock, p.log)
 	if err != nil {
 		return err
 	}

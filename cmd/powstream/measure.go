@@ -96,7 +96,7 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	if m.dir, err = lock(o.dir, log); err != nil {
 		return nil, err
 	}
-	if m.engine, err = probe.New(probe.Config{Clock: m.clock, Log: log, Pacing: o.pacing, Cold: o.cold}); err != nil {
+	if m.engine, err = o.engine.Open(m.clock, log); err != nil {
 		return nil, err
 	}
 	cfg.Directory = m.dir

@@ -45,10 +45,7 @@ var program = cli.Program{Name: "powstream", Usage: `usage: powstream [arguments
    -t             send to the peer instead of receiving from it, and fetch what
                   it has received
    -z delayStart  wait before the first session (s)
-   --pacing HOW   send packets precise (within microseconds, at the cost of up to
-                  one processor), normal (default) or economy (some 0.2 ms late)
-   --no-warm      do not ready this host for the first packet after a rest
-
+` + cli.EngineUsage + `
   Output:
    -b bucketWidth width of the histogram's bins (s, default 0.0001)
    -d dir         directory of the files (default: the current one)
@@ -85,8 +82,7 @@ type options struct {
 	padding      uint32
 	send         bool
 	delay        time.Duration
-	pacing       probe.Pacing
-	cold         bool    // --no-warm
+	engine       cli.EngineOptions
 	bucket       float64 // s
 	dir          string
 	facility     cli.Facility
@@ -105,9 +101,7 @@ const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "check"},
-	{Name: "pacing", Arg: true},
-	{Name: "no-warm"},
-}, cli.ClientLong, cli.StandardLong)
+}, cli.EngineLong, cli.ClientLong, cli.StandardLong)
 
 const (
 	// maxPadding fills the greatest UDP packet over IPv4.
@@ -168,6 +162,9 @@ func (o *options) set(name, value string) (err error) {
 	if ok, err := o.conn.Set(name, value); ok || err != nil {
 		return err
 	}
+	if ok, err := o.engine.Set(name, value); ok || err != nil {
+		return err
+	}
 	switch name {
 	case "I":
 		o.retry, err = whole(name, value)
@@ -221,12 +218,6 @@ func (o *options) set(name, value string) (err error) {
 		o.verbose++
 	case "metrics":
 		o.metrics = value
-	case "pacing":
-		if o.pacing, err = probe.ParsePacing(value); err != nil {
-			err = fmt.Errorf("option --pacing: %w", err)
-		}
-	case "no-warm":
-		o.cold = true
 	case "check":
 		o.check = true
 	default: // of them is -w: the reference takes it, and gives it no meaning
