@@ -30,6 +30,15 @@ type Config struct {
 	Cold bool
 	// UserStamps says that the kernel's time stamps are not to be used.
 	UserStamps bool
+	// Capture is how packets are received; see there. CaptureRaw takes its
+	// privilege whenever a port is opened, so that a process which gives up
+	// others keeps that one.
+	Capture Capture
+	// Pcap, if not nil, gets the packets that are sent from and received on the
+	// engine's ports, as pcapng; see package capture. It is written to by one
+	// goroutine, whole blocks at a time and at least each second, until the
+	// engine is closed, and needs the privilege of CaptureRaw.
+	Pcap io.Writer
 }
 
 // ErrPairBusy says that another session on the same port has the same peer.
