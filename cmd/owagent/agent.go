@@ -39,7 +39,7 @@ type agent struct {
 	started   owamp.Timestamp
 	life      context.Context // of streams
 	end       context.CancelFunc
-	first     *agentfile.Config // what it began with
+	first     *agentfile.Config // what its file said when it began
 
 	reloading sync.Mutex // held while streams change
 
@@ -50,8 +50,8 @@ type agent struct {
 	server  *half // nil: none
 }
 
-// newAgent returns an agent without a stream, whose streams end with ctx. What
-// it opened is given back by close.
+// newAgent reads the file and returns an agent without a stream, whose streams
+// end with ctx. What it opened is given back by close.
 func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (*agent, error) {
 	host, err := o.hostName()
 	if err != nil {
@@ -73,7 +73,10 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 		streams: make(map[agentfile.Key]*stream),
 	}
 	a.started = a.clock.Now()
-	if a.engine, err = probe.New(probe.Config{Clock: a.clock, Log: log}); err != nil {
+	if a.first, err = agentfile.Load(a.file, host); err != nil {
+		return nil, err
+	}
+	if a.engine, err = a.first.Engine.Open(a.clock, log); err != nil {
 		return nil, err
 	}
 	a.prober = ports.Engine(a.engine)
@@ -260,6 +263,9 @@ func (a *agent) reload() ([]string, error) {
 	if cfg.Metrics != a.first.Metrics {
 		told = append(told, "metrics: restart owagent for the new address to take effect")
 	}
+	if cfg.Engine != a.first.Engine {
+		told = append(told, "engine: restart owagent for its changes to take effect")
+	}
 	if needsRestart(a.first.Server, cfg.Server) {
 		told = append(told, "server: restart owagent for its listen, data and modes to take effect")
 	}
@@ -311,10 +317,7 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 	defer a.close()
 	work.Go(func() { a.clock.Run(serving) })
 
-	cfg, err := agentfile.Load(o.config, a.host)
-	if err != nil {
-		return err
-	}
+	cfg := a.first
 	if err := a.serveMetrics(serving, cfg.Metrics); err != nil {
 		return err
 	}
@@ -335,7 +338,6 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 		log.Warn("server: this process is root, and stays so: want a user of its own")
 	}
 	a.reloading.Lock()
-	a.first = cfg
 	c, err := a.apply(cfg)
 	a.reloading.Unlock()
 	if err != nil {

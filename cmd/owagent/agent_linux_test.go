@@ -222,12 +222,12 @@ streams:
 		t.Errorf("a file with an error: code %d\n%s%s", code, stdout, stderr)
 	}
 
-	a.write(t, fmt.Sprintf(file+`
+	a.write(t, fmt.Sprintf("engine: {pacing: economy}\n"+file+`
   - {name: changes, peer: %[1]q, dir: files, interval: 60ms}
   - {name: comes, peer: %[1]q}
 `, peer.server))
 	code, stdout, stderr = a.ask(t, "reload")
-	if code != 0 || stdout != "streams: 1 added, 1 changed, 1 removed, 2 go on\n" || stderr != "" {
+	if code != 0 || stdout != "streams: 1 added, 1 changed, 1 removed, 2 go on\nengine: restart owagent for its changes to take effect\n" || stderr != "" {
 		t.Errorf("reload: code %d\n%s%s", code, stdout, stderr)
 	}
 	after := a.status(t)

@@ -39,6 +39,9 @@ func check(o *options, stdout io.Writer) error {
 	if cfg.Metrics != "" {
 		fmt.Fprintf(stdout, "metrics at %s\n", cfg.Metrics)
 	}
+	for _, line := range cfg.Engine.Describe() {
+		fmt.Fprintln(stdout, line)
+	}
 	for _, line := range slices.Concat(cfg.Remarks, keyNotes, serverNotes, warnDescriptors(cfg)) {
 		fmt.Fprintf(stdout, "note: %s\n", line)
 	}

@@ -7,6 +7,7 @@
 //	metrics   host:port at which Prometheus finds them; none
 //	budget    packets a second of all streams together, at most; 10000
 //	ports     UDP ports that the streams share, low-high; 8760-9960
+//	engine    how test packets are sent and received, see [cli.EngineOptions]
 //	server    the server half, see [Server]; none
 //	defaults  what streams and members of groups have unless they say otherwise
 //	streams   a list of streams, see [Stream]
@@ -45,6 +46,7 @@ type Config struct {
 	Metrics string // empty: none
 	Budget  uint64 // packets/s
 	Ports   probe.PortRange
+	Engine  cli.EngineOptions
 	Server  *Server  // nil: none
 	Streams []Stream // those of groups behind the others; no two have the same Key
 	Remarks []string // what is no error, and to be said
@@ -155,6 +157,7 @@ func (p *parser) config(root *node) {
 		{name: "metrics", read: func(n *node) { c.Metrics = p.listenAddress(n) }},
 		{name: "budget", read: func(n *node) { c.Budget = uint64(p.count(n, 1, 1<<31)) }},
 		{name: "ports", read: func(n *node) { c.Ports = p.portRange(n) }},
+		{name: "engine", read: p.engine},
 		{name: "server", read: p.server},
 		{name: "defaults", read: func(n *node) { p.mapping(n, "defaults: ", p.common(&base)) }},
 		{name: "streams", read: func(n *node) { p.streams(n, &base) }},

@@ -52,15 +52,14 @@ func (o *EngineOptions) Open(clock *clock.Clock, log *slog.Logger) (*probe.Engin
 	return probe.New(probe.Config{Clock: clock, Log: log, Pacing: o.Pacing, Cold: o.Cold})
 }
 
-// Describe says in a line each what is not as it would be without options, and
-// by which of them.
+// Describe says in a line each what is not as it would be without options.
 func (o *EngineOptions) Describe() []string {
 	var lines []string
 	if o.Pacing != probe.PacingNormal {
-		lines = append(lines, fmt.Sprintf("packets are sent %v (--pacing)", o.Pacing))
+		lines = append(lines, fmt.Sprintf("packets are sent %v", o.Pacing))
 	}
 	if o.Cold {
-		lines = append(lines, "nothing readies this host for the first packet after a rest (--no-warm)")
+		lines = append(lines, "nothing readies this host for the first packet after a rest")
 	}
 	return lines
 }
