@@ -13,7 +13,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector alone needs cgo, and with it a C compiler.
 RACE = $(shell command -v gcc >/dev/null 2>&1 && echo CGO_ENABLED=1 $(GO) test -race || echo $(GO) test)
 
-.PHONY: all build demo test test-long interop bench fuzz lint man install clean help tools vet cross
+.PHONY: all build demo test test-long interop bench guard compare fuzz lint man install clean help tools vet cross
 
 all: build
 
@@ -23,9 +23,9 @@ build: ## all programs into bin/, static, without cgo
 demo: build ## measure one-way latency on loopback and show it; DEMO_SECONDS=20 ends by itself
 	bin/owagent demo
 
-test: tools vet ## vet, tests under the race detector, each fuzz target for FUZZTIME
+test: tools vet ## vet, tests under the race detector, guard, each fuzz target for FUZZTIME
 	$(RACE) -short -shuffle=on ./...
-	@$(MAKE) --no-print-directory fuzz
+	@$(MAKE) --no-print-directory guard fuzz
 
 test-long: tools ## also the tests that take minutes
 	$(RACE) -shuffle=on -count=1 -timeout 2h ./...
@@ -38,6 +38,12 @@ interop: ## against the C suite, whose programs are in OWAMP_REFERENCE_DIR
 
 bench: ## all benchmarks, into bench.out as well
 	$(GO) test -run '^$$' -bench . -benchmem ./... | tee bench.out
+
+guard: ## no allocation on the hot path; with BASE=REVISION it has not got slower either
+	$(GO) run ./bench/guard $(if $(BASE),-base '$(BASE)')
+
+compare: ## side by side with the suite in OWAMP_REFERENCE_DIR, into compare.json and compare.svg as well
+	OWAMP_REFERENCE_DIR='$(OWAMP_REFERENCE_DIR)' $(GO) run ./bench/compare -json compare.json -plot compare.svg
 
 # As many targets at once as there are processors, one worker each: the time of
 # all of them together grows with targets / processors.
@@ -71,7 +77,7 @@ install: build ## programs and manual pages into $(DESTDIR)$(PREFIX), owampd int
 	done
 
 clean: ## remove what was built
-	rm -rf bin bench.out
+	rm -rf bin bench.out compare.json compare.svg
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
