@@ -99,6 +99,10 @@ func New(cfg Config) (*Engine, error) {
 // of all sessions since the engine began.
 func (e *Engine) Slip() *SlipStats { return e.lane.slips.stats() }
 
+// Incidents returns what this host did to test packets since the engine began.
+// Drops are not among them, for they are of ports.
+func (e *Engine) Incidents() Incidents { return e.lane.incidents.total() }
+
 // Close closes all ports, ends all sessions and waits until the engine's
 // goroutines have ended.
 func (e *Engine) Close() error {
@@ -131,11 +135,15 @@ func (e *Engine) read() {
 			return
 		}
 		if e.kernel { // with stamps of our own there is nothing to wait for
+			began := time.Now()
 			timer.Reset(gather)
 			select {
 			case <-timer.C:
 			case <-e.closed:
 				return
+			}
+			if late := time.Since(began) - gather; late >= LateWake {
+				e.lane.incidents.read(e.clock.Now(), late)
 			}
 		}
 		gather = e.gather

@@ -33,6 +33,9 @@ func (*Engine) Listen(PortConfig) (*Port, error) { return nil, errNoEngine }
 // Slip returns zeros.
 func (*Engine) Slip() *SlipStats { return new(SlipStats) }
 
+// Incidents returns zeros.
+func (*Engine) Incidents() Incidents { return Incidents{} }
+
 // Close does nothing.
 func (*Engine) Close() error { return nil }
 
@@ -60,8 +63,14 @@ func (*Receiving) Stats() ReceiveStats { return ReceiveStats{} }
 // Close does nothing.
 func (*Receiving) Close() {}
 
+// Incidents returns zeros.
+func (*Receiving) Incidents(from, to owamp.Timestamp) Incidents { return Incidents{} }
+
 // Stop returns an empty report.
 func (*Sending) Stop() owamp.SendReport { return owamp.SendReport{} }
+
+// Incidents returns zeros.
+func (*Sending) Incidents(from, to owamp.Timestamp) Incidents { return Incidents{} }
 
 // Progress returns zeros.
 func (*Sending) Progress() SendProgress { return SendProgress{} }

@@ -38,14 +38,15 @@ const (
 // is locked to a thread and exists as long as there is something to send. It
 // alone touches the queue and the sessions in it; others leave requests.
 type lane struct {
-	clock    *clock.Clock
-	log      *slog.Logger
-	pacing   Pacing
-	sinks    [2]*sink                     // of IPv4 and IPv6, for copies; nil: none are sent
-	transmit func(*Sending) syscall.Errno // hands a packet to the kernel
-	slips    slipMeter
-	wake     int // eventfd, readable when there are requests
-	done     sync.WaitGroup
+	clock     *clock.Clock
+	log       *slog.Logger
+	pacing    Pacing
+	sinks     [2]*sink                     // of IPv4 and IPv6, for copies; nil: none are sent
+	transmit  func(*Sending) syscall.Errno // hands a packet to the kernel
+	slips     slipMeter
+	incidents incidents // the lane's and the reader's
+	wake      int       // eventfd, readable when there are requests
+	done      sync.WaitGroup
 
 	pending atomic.Bool // there are requests
 

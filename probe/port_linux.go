@@ -36,7 +36,7 @@ type Port struct {
 	sending   map[*Sending]struct{}
 	drained   owamp.Timestamp // what had arrived by then has been delivered
 	strangers uint64
-	drops     uint64 // as of the time of closing
+	drops     dropMeter
 	told      uint64 // of the drops, how many sessions have counted
 }
 
@@ -54,6 +54,7 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 		receiving: make(map[peer]*Receiving),
 		sending:   make(map[*Sending]struct{}),
 		drained:   e.clock.Now(),
+		drops:     dropMeter{seen: e.clock.Now()},
 	}
 	domain := unix.AF_INET
 	if p.ipv6 {
@@ -161,9 +162,14 @@ func (p *Port) Stats() PortStats {
 
 // countDrops returns how many packets the socket has dropped. p.mu is held.
 func (p *Port) countDrops() uint64 {
-	if p.closed {
-		return p.drops
+	if !p.closed {
+		p.askDrops()
 	}
+	return p.drops.timeline.total
+}
+
+// askDrops asks the socket how many packets it has dropped. p.mu is held.
+func (p *Port) askDrops() {
 	// linux/sock_diag.h: SO_MEMINFO fills in an array of 32-bit numbers, of
 	// which this one counts the drops.
 	const drops = 8
@@ -171,10 +177,20 @@ func (p *Port) countDrops() uint64 {
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	if errno != 0 {
-		return 0
+	if errno == 0 {
+		p.drops.observe(info[drops], p.engine.clock.Now())
 	}
-	return uint64(info[drops])
+}
+
+// incidents returns what this host did between two times, both inclusive, to
+// the packets that came to the port.
+func (p *Port) incidents(from, to owamp.Timestamp) Incidents {
+	in := p.engine.lane.incidents.between(from, to)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.countDrops()
+	in.Drops, _ = p.drops.timeline.between(from, to)
+	return in
 }
 
 // Close stops the sessions that the port sends, closes those that it receives,
@@ -190,7 +206,7 @@ func (p *Port) close() error {
 		p.mu.Unlock()
 		return nil
 	}
-	p.drops = p.countDrops()
+	p.countDrops()
 	p.closed = true
 	clear(p.receiving)
 	sending := slices.Collect(maps.Keys(p.sending))

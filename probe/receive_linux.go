@@ -129,6 +129,12 @@ func (r *Receiving) Stats() ReceiveStats {
 	return r.stats
 }
 
+// Incidents returns what this host did between two times, both inclusive, that
+// may have cost packets of the session.
+func (r *Receiving) Incidents(from, to owamp.Timestamp) Incidents {
+	return r.port.incidents(from, to)
+}
+
 // takeDrops counts what the socket has dropped and no session has counted.
 // port.mu is held.
 func (r *Receiving) takeDrops() {
@@ -255,6 +261,7 @@ func (p *Port) deliver(b *arrivals, n int, began time.Time) {
 			rec.Recv, rec.RecvErr = now, userErr
 			rec.Flags |= owamp.FlagUserStamp
 		}
+		p.drops.observe(a.Drops, rec.Recv)
 		run++
 	}
 	session.deliver(b.records[:run])

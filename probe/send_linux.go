@@ -160,6 +160,12 @@ func (s *Sending) Progress() SendProgress {
 	return p
 }
 
+// Incidents returns what this host did between two times, both inclusive, that
+// may have cost packets of the session.
+func (s *Sending) Incidents(from, to owamp.Timestamp) Incidents {
+	return s.port.engine.lane.incidents.between(from, to)
+}
+
 // prepare gets the first packet ready, and [Sending.next] every other: ahead of
 // the time at which it is due.
 func (s *Sending) prepare() {
@@ -177,6 +183,7 @@ func (s *Sending) step(l *lane) bool {
 		now := l.clock.Now()
 		slip := now.Sub(s.due)
 		if slip > s.spec.Timeout.Duration() {
+			l.incidents.sent(now, slip)
 			return s.skipOverdue(now)
 		}
 		s.spec.Sealer.Finish(s.packet, now, precision)
@@ -187,12 +194,16 @@ func (s *Sending) step(l *lane) bool {
 			l.gap.observe(after.Sub(now))
 			l.last = after
 			l.slips.observe(slip)
+			if slip >= LateWake {
+				l.incidents.sent(now, slip)
+			}
 			s.slip.Store(int64(slip))
 			s.maxSlip.Store(max(int64(slip), s.maxSlip.Load()))
 			s.sent.Store(s.sent.Load() + 1)
 			return s.next(after)
 		case unix.ENOBUFS, unix.EAGAIN, unix.ENOMEM: // no room now
 			s.errno.Store(uintptr(errno))
+			l.incidents.refused(now)
 			s.spec.Sealer.Prepare(s.packet, s.seq)
 			s.at = after.AddDuration(retryAfter)
 			return true
@@ -203,6 +214,7 @@ func (s *Sending) step(l *lane) bool {
 		s.spec.Sealer.Prepare(s.packet, s.seq)
 	}
 	s.errno.Store(uintptr(errno))
+	l.incidents.refused(l.clock.Now())
 	return s.skip() && s.next(l.clock.Now())
 }
 

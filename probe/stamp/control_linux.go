@@ -22,6 +22,7 @@ func Enable(fd int, ipv6 bool) error {
 		{unix.IPPROTO_IP, unix.IP_RECVTTL, "IP_RECVTTL"},
 		{unix.IPPROTO_IP, unix.IP_RECVTOS, "IP_RECVTOS"},
 		{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, "SO_TIMESTAMPNS"},
+		{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, "SO_RXQ_OVFL"},
 	}
 	if ipv6 {
 		options[0].level, options[0].name, options[0].what = unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, "IPV6_RECVHOPLIMIT"
@@ -74,6 +75,8 @@ func (a *Arrival) take(level, kind int32, data []byte) {
 	switch {
 	case level == unix.SOL_SOCKET && kind == unix.SO_TIMESTAMPNS:
 		a.setTime(data)
+	case level == unix.SOL_SOCKET && kind == unix.SO_RXQ_OVFL && len(data) == 4:
+		a.Drops = binary.NativeEndian.Uint32(data)
 	case level == unix.IPPROTO_IP && kind == unix.IP_TTL && len(data) == 4,
 		level == unix.IPPROTO_IPV6 && kind == unix.IPV6_HOPLIMIT && len(data) == 4:
 		a.TTL = uint8(binary.NativeEndian.Uint32(data))

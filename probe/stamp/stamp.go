@@ -21,6 +21,9 @@ type Arrival struct {
 	DSCP uint8
 	// HasDSCP says that DSCP is known.
 	HasDSCP bool
+	// Drops counts the packets that the socket had dropped when this one was
+	// queued, since it was opened; it wraps around.
+	Drops uint32
 }
 
 // unknownWake is the read latency that is assumed where it could not be

@@ -56,6 +56,8 @@ func TestParse(t *testing.T) {
 			Arrival{Time: at, TTL: 63, DSCP: 46, HasDSCP: true}},
 		{"IPv6", join(message(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, native32(0)...), message(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, native32(8<<2)...), stamp),
 			Arrival{Time: at, TTL: 0, DSCP: 8, HasDSCP: true}},
+		{"drops", join(message(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, native32(1<<32-1)...), message(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1, 2)),
+			Arrival{TTL: 255, Drops: 1<<32 - 1}},
 		{"32-bit timespec", message(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, join(native32(5), native32(6))...),
 			Arrival{Time: owamp.FromUnix(5, 6), TTL: 255}},
 		{"other level, same type", message(unix.IPPROTO_IP, unix.SO_TIMESTAMPNS, timespec(1, 0)...), Arrival{TTL: 255}},
