@@ -88,7 +88,7 @@ type Pool struct {
 	mu     sync.Mutex
 	ports  probe.PortRange
 	open   map[netip.Addr][]*shared
-	few    map[netip.Addr]bool // peers with few ports: there was a collision
+	few    map[netip.Addr]float64 // what a port takes of sessions with peers whose ports have collided; see crowd
 	closed bool
 }
 
@@ -101,16 +101,16 @@ type shared struct {
 	local   netip.Addr
 	port    Port
 	leases  int
-	pending map[netip.Addr]int           // leases of them whose peer's port is not known yet
+	with    map[netip.Addr]int           // sessions by peer: those of busy, and leases whose peer's port is not known yet
 	keep    time.Time                    // without a lease the port is closed then
 	busy    map[netip.AddrPort]time.Time // zero: leased; else reserved until then
-	sweepAt int                          // at so many of busy it is looked which are over
+	sweepAt time.Time                    // when it is looked again which of busy have rested
 }
 
 // NewPool returns a pool that opens ports in the given range, bound to device
 // if that is not empty.
 func NewPool(p Prober, ports probe.PortRange, device string) *Pool {
-	return &Pool{prober: p, ports: ports, device: device, open: make(map[netip.Addr][]*shared), few: make(map[netip.Addr]bool)}
+	return &Pool{prober: p, ports: ports, device: device, open: make(map[netip.Addr][]*shared), few: make(map[netip.Addr]float64)}
 }
 
 // SetRange makes the ports of r those that are leased from now on. Leases that
@@ -133,56 +133,117 @@ type Lease struct {
 // the peer's port is 0, because it is not known yet, the caller says it with
 // [Lease.Fix]; not are ports that would not do, which are leased meanwhile.
 //
-// A peer whose port is not known may have few. After the first collision its
-// sessions are spread here: each has a port of its own as long as there are any,
-// then the one with the fewest.
+// Where the peer's port is known the first port does that is free for it. Where
+// it is not, the first port that has few sessions with that peer, see crowd: n
+// sessions between two hosts take about √n ports at either end then, and there
+// is no better way to have few sockets at both.
+//
+// Who knows the peer's port chooses last, and may be told of the end of another
+// session with these ports a little earlier than the peer, which would have to
+// ask again. So it takes two ports that have just become free only if there are
+// no others.
 func (p *Pool) Lease(local netip.Addr, remote netip.AddrPort, not ...Port) (*Lease, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, fmt.Errorf("test ports of %v: %w", local, ErrNoPort)
 	}
-	if len(not) > 0 && remote.Port() == 0 {
-		p.few[remote.Addr()] = true
+	open := p.open[local]
+	if remote.Port() == 0 && len(not) > 0 {
+		p.collided(open, remote.Addr(), not[len(not)-1])
 	}
-	spread := remote.Port() == 0 && p.few[remote.Addr()]
-	var emptiest *shared
+	most := p.crowd(len(open), remote.Addr())
+	if len(not) > 0 {
+		most = 1 // no further trials
+	}
+	var second *shared // best, if there is no other port
 	least := 0
-	for _, s := range p.open[local] {
-		if !p.ports.Contains(s.port.Addr().Port()) || !s.free(remote) || slices.Contains(not, s.port) {
+	for _, s := range open {
+		if !p.ports.Contains(s.port.Addr().Port()) || slices.Contains(not, s.port) {
 			continue
 		}
-		if !spread {
+		s.sweep()
+		n := s.with[remote.Addr()]
+		_, taken := s.busy[remote]
+		switch {
+		case remote.Port() == 0 && n < most, remote.Port() != 0 && !taken:
 			return p.lease(s, remote), nil
+		case remote.Port() == 0 && (second == nil || n < least), remote.Port() != 0 && s.free(remote):
+			second, least = s, n
 		}
-		if n := s.with(remote.Addr()); emptiest == nil || n < least {
-			emptiest, least = s, n
-		}
-	}
-	if emptiest != nil && least == 0 {
-		return p.lease(emptiest, remote), nil
 	}
 	port, err := p.prober.Listen(probe.PortConfig{Addr: local, Ports: p.ports, Device: p.device})
 	switch {
-	case err != nil && emptiest != nil:
-		return p.lease(emptiest, remote), nil
+	case err != nil && second != nil:
+		return p.lease(second, remote), nil
 	case err != nil:
 		return nil, err
 	}
 	s := &shared{
-		local:   local,
-		port:    port,
-		pending: make(map[netip.Addr]int),
-		busy:    make(map[netip.AddrPort]time.Time),
-		sweepAt: minSweep,
+		local: local,
+		port:  port,
+		with:  make(map[netip.Addr]int),
+		busy:  make(map[netip.AddrPort]time.Time),
 	}
-	p.open[local] = append(p.open[local], s)
+	p.open[local] = append(open, s)
 	return p.lease(s, remote), nil
 }
 
-// minSweep is how many triples of a port are remembered before any is looked
-// at again.
-const minSweep = 64
+const (
+	// crowdAtLeast is how many sessions with a peer a port has at least before
+	// there is another port for them.
+	crowdAtLeast = 16
+	// recovery is by how much more a port takes of a peer after each session
+	// without a collision.
+	recovery = 1.0 / 256
+	// rest is for how long a triple is remembered that is over.
+	rest = 2 * time.Second
+	// sweepEvery bounds how often it is looked which are to be forgotten.
+	sweepEvery = 100 * time.Millisecond
+)
+
+// crowd returns at how many sessions with peer a port is full, if the peer
+// chooses its own ports: at as many as there are ports, so that with n sessions
+// there are √n of them. The peer then needs about as many: one for each of the
+// sessions that a port has.
+//
+// A peer with fewer ports collides, and tells by that how many it has.
+func (p *Pool) crowd(open int, peer netip.Addr) int {
+	most := max(crowdAtLeast, open)
+	if few, known := p.few[peer]; known {
+		most = min(most, int(few))
+	}
+	return most
+}
+
+// collided learns from a collision of peer's ports on at, where a session waits
+// that could not be had.
+func (p *Pool) collided(open []*shared, peer netip.Addr, at Port) {
+	i := slices.IndexFunc(open, func(s *shared) bool { return s.port == at })
+	if i < 0 {
+		return
+	}
+	few := open[i].with[peer] - 1 // the others
+	if most := p.crowd(len(open), peer); most > crowdAtLeast {
+		// Of so many sessions some collide by bad luck, for each end knows by its
+		// own clock when a triple is over.
+		few = max(few, most/2)
+	}
+	p.few[peer] = float64(max(1, few))
+}
+
+// fitted learns from a session whose ports did not collide.
+func (p *Pool) fitted(local, peer netip.Addr) {
+	few, known := p.few[peer]
+	if !known {
+		return
+	}
+	if few += recovery; few < float64(max(crowdAtLeast, len(p.open[local]))) {
+		p.few[peer] = few
+	} else {
+		delete(p.few, peer)
+	}
+}
 
 // free reports whether no session has remote, nor had it just now.
 func (s *shared) free(remote netip.AddrPort) bool {
@@ -190,22 +251,10 @@ func (s *shared) free(remote netip.AddrPort) bool {
 	return !taken || over(until)
 }
 
-// with returns how many sessions have a port of peer, or had one just now.
-func (s *shared) with(peer netip.Addr) int {
-	n := s.pending[peer]
-	for remote, until := range s.busy {
-		if remote.Addr() == peer && !over(until) {
-			n++
-		}
-	}
-	return n
-}
-
-// expect counts a lease whose peer's port is not known, or, with -1, is known
-// now.
-func (s *shared) expect(peer netip.Addr, n int) {
-	if s.pending[peer] += n; s.pending[peer] == 0 {
-		delete(s.pending, peer)
+// count counts n more sessions with peer.
+func (s *shared) count(peer netip.Addr, n int) {
+	if s.with[peer] += n; s.with[peer] == 0 {
+		delete(s.with, peer)
 	}
 }
 
@@ -215,21 +264,35 @@ func over(until time.Time) bool { return !until.IsZero() && !time.Now().Before(u
 // reserve keeps remote from others until then, or, with the zero Time, until
 // it is reserved again.
 func (s *shared) reserve(remote netip.AddrPort, until time.Time) {
-	if remote.Port() == 0 {
-		return
+	if _, known := s.busy[remote]; !known {
+		s.count(remote.Addr(), 1)
 	}
 	s.busy[remote] = until
-	if len(s.busy) >= s.sweepAt {
-		maps.DeleteFunc(s.busy, func(_ netip.AddrPort, until time.Time) bool { return over(until) })
-		s.sweepAt = max(minSweep, 2*len(s.busy))
+	s.sweep()
+}
+
+// sweep forgets the triples that have been over for a while.
+func (s *shared) sweep() {
+	now := time.Now()
+	if now.Before(s.sweepAt) {
+		return
 	}
+	s.sweepAt = now.Add(sweepEvery)
+	maps.DeleteFunc(s.busy, func(remote netip.AddrPort, until time.Time) bool {
+		if until.IsZero() || now.Sub(until) < rest {
+			return false
+		}
+		s.count(remote.Addr(), -1)
+		return true
+	})
 }
 
 func (p *Pool) lease(s *shared, remote netip.AddrPort) *Lease {
 	s.leases++
-	s.reserve(remote, time.Time{})
 	if remote.Port() == 0 {
-		s.expect(remote.Addr(), 1)
+		s.count(remote.Addr(), 1)
+	} else {
+		s.reserve(remote, time.Time{})
 	}
 	return &Lease{Port: s.port, pool: p, shared: s, remote: remote}
 }
@@ -244,7 +307,8 @@ func (l *Lease) Fix(remotePort uint16) bool {
 		return false
 	}
 	if l.remote.Port() == 0 {
-		l.shared.expect(l.remote.Addr(), -1)
+		l.shared.count(l.remote.Addr(), -1)
+		l.pool.fitted(l.shared.local, l.remote.Addr())
 	}
 	l.shared.reserve(remote, time.Time{})
 	l.remote = remote
@@ -263,9 +327,10 @@ func (l *Lease) Release(linger time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l.remote.Port() == 0 {
-		s.expect(l.remote.Addr(), -1)
+		s.count(l.remote.Addr(), -1)
+	} else {
+		s.reserve(l.remote, until)
 	}
-	s.reserve(l.remote, until)
 	if until.After(s.keep) {
 		s.keep = until
 	}

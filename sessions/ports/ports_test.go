@@ -3,6 +3,7 @@ package ports_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -109,25 +110,116 @@ func TestSinglePeerPort(t *testing.T) {
 func TestSpread(t *testing.T) {
 	p, _ := newPool(9100, 9102)
 	defer p.Close()
-	first := lease(t, p, 0)
-	first.Fix(1000)
-	lease(t, p, 0, first.Port).Fix(1000) // a collision
 	sessions := map[uint16]int{}
-	for i := range 2 + 3*4 {
+	for i := range 3 * 20 {
 		l := lease(t, p, 0)
 		l.Fix(uint16(1001 + i))
 		sessions[l.Port.Addr().Port()]++
 	}
-	// With the two from before, five each and one more.
 	for port := uint16(9100); port <= 9102; port++ {
-		if n := sessions[port]; n < 4 || n > 5 {
-			t.Errorf("sessions by port: %v", sessions)
+		if n := sessions[port]; n != 20 {
+			t.Errorf("sessions by port: %v, want 20 each", sessions)
 		}
 	}
 	if l, err := p.Lease(here, unknown, portsOf(t, p)...); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("ports that do not do: %v, %v", l, err)
 	}
 }
+
+// An end is one of two hosts between which there are many sessions.
+type end struct {
+	pool *ports.Pool
+	addr netip.Addr
+	net  *memwire.Network
+}
+
+func newEnd(addr netip.Addr) *end {
+	e := &end{addr: addr, net: new(memwire.Network)}
+	e.pool = ports.NewPool(e.net, probe.PortRange{}, "")
+	return e
+}
+
+// A pair is a session's two ports.
+type pair struct{ client, server *ports.Lease }
+
+// request leases ports for a session as a client and its server do, and returns
+// how many ports did not fit before.
+func request(t *testing.T, client, server *end) (p pair, collisions int) {
+	t.Helper()
+	var unfit []ports.Port
+	for {
+		l, err := client.pool.Lease(client.addr, netip.AddrPortFrom(server.addr, 0), unfit...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := server.pool.Lease(server.addr, l.Port.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Fix(r.Port.Addr().Port()) {
+			return pair{l, r}, len(unfit)
+		}
+		unfit = append(unfit, l.Port)
+		r.Release(0)
+		defer l.Release(0)
+	}
+}
+
+// Ten thousand sessions between two hosts, which come and go, take
+// some hundred sockets at each end, and collide hardly ever, although the two do
+// not know exactly the same of when a triple is over. When most of them have
+// gone, so have most of the sockets.
+func TestTenThousandSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const sessions, few, most = 10_000, 200, 170
+		client, server := newEnd(here), newEnd(there)
+		dice := rand.New(rand.NewPCG(1, 2))
+		var running []pair
+		end := func() {
+			i := dice.IntN(len(running))
+			p := running[i]
+			running[i] = running[len(running)-1]
+			running = running[:len(running)-1]
+			p.server.Release(2 * time.Second)
+			time.Sleep(time.Millisecond) // the client learns it later
+			p.client.Release(2 * time.Second)
+		}
+		collisions := 0
+		begin := func() {
+			p, n := request(t, client, server)
+			running = append(running, p)
+			collisions += n
+		}
+		for range sessions {
+			begin()
+		}
+		for range 3 * sessions {
+			end()
+			begin()
+			time.Sleep(time.Duration(dice.IntN(5)) * time.Millisecond)
+		}
+		if c, s := client.net.Ports(), server.net.Ports(); c > most || s > most {
+			t.Errorf("%d and %d ports for %d sessions, want at most %d", c, s, sessions, most)
+		}
+		if collisions > 10 {
+			t.Errorf("%d collisions of %d sessions", collisions, 4*sessions)
+		}
+		for len(running) > few {
+			end()
+		}
+		for range 20 * few {
+			end()
+			begin()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if c, s := client.net.Ports(), server.net.Ports(); c > 3*crowdAtLeast || s > 3*crowdAtLeast {
+			t.Errorf("%d and %d ports for %d sessions, want some %d", c, s, few, crowdAtLeast)
+		}
+	})
+}
+
+// crowdAtLeast is how many sessions a port has before there is another one.
+const crowdAtLeast = 16
 
 // portsOf leases each port of p.
 func portsOf(t *testing.T, p *ports.Pool) (all []ports.Port) {
@@ -246,7 +338,7 @@ func TestForget(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		if n := ports.Remembered(keep); n > 200 {
-			t.Errorf("%d triples are remembered, want at most those of a second and as many again", n)
+			t.Errorf("%d triples are remembered, want at most those of three seconds and some more", n)
 		}
 		p.Close()
 	})
