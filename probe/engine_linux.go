@@ -97,7 +97,7 @@ func New(cfg Config) (*Engine, error) {
 
 // Slip returns how long after their scheduled times packets have been sent, those
 // of all sessions since the engine began.
-func (e *Engine) Slip() *SlipStats { return e.lane.slips.stats() }
+func (e *Engine) Slip() *Distribution { return e.lane.slips.distribution() }
 
 // Incidents returns what this host did to test packets since the engine began.
 // Drops are not among them, for they are of ports.

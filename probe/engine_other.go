@@ -31,7 +31,7 @@ func New(Config) (*Engine, error) { return nil, errNoEngine }
 func (*Engine) Listen(PortConfig) (*Port, error) { return nil, errNoEngine }
 
 // Slip returns zeros.
-func (*Engine) Slip() *SlipStats { return new(SlipStats) }
+func (*Engine) Slip() *Distribution { return new(Distribution) }
 
 // Incidents returns zeros.
 func (*Engine) Incidents() Incidents { return Incidents{} }

@@ -43,7 +43,7 @@ type lane struct {
 	pacing    Pacing
 	sinks     [2]*sink                     // of IPv4 and IPv6, for copies; nil: none are sent
 	transmit  func(*Sending) syscall.Errno // hands a packet to the kernel
-	slips     slipMeter
+	slips     meter
 	incidents incidents // the lane's and the reader's
 	wake      int       // eventfd, readable when there are requests
 	done      sync.WaitGroup

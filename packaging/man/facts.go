@@ -115,7 +115,7 @@ func families() ([]manual.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := metrics.Slip(reg, func() *probe.SlipStats { return new(probe.SlipStats) }); err != nil {
+	if err := metrics.Slip(reg, func() *probe.Distribution { return new(probe.Distribution) }); err != nil {
 		return nil, err
 	}
 	// In this state every family has a value.

@@ -2,6 +2,7 @@ package stamp
 
 import (
 	"encoding/binary"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,7 +11,7 @@ import (
 )
 
 // ControlSize is how many octets of control messages [Enable] brings at most.
-const ControlSize = 128
+const ControlSize = 256
 
 // Enable asks for the control messages that [Parse] understands on the UDP
 // socket fd. That it succeeds does not prove that any will come.
@@ -44,22 +45,41 @@ const (
 	headerSize = unix.SizeofCmsghdr
 )
 
+// A message is one control message; with nil data there is none.
+type message struct {
+	level, kind int32
+	data        []byte
+}
+
+// next returns the first control message in oob and what follows it. Where the
+// lengths do not fit into oob there is none.
+func next(oob []byte) (m message, rest []byte) {
+	if len(oob) < headerSize {
+		return message{}, nil
+	}
+	n := length(oob)
+	if n < headerSize || n > uint64(len(oob)) {
+		return message{}, nil
+	}
+	m.level = int32(binary.NativeEndian.Uint32(oob[word:]))
+	m.kind = int32(binary.NativeEndian.Uint32(oob[word+4:]))
+	m.data = oob[headerSize:n:n]
+	return m, oob[min((n+word-1)&^uint64(word-1), uint64(len(oob))):]
+}
+
 // Parse reads the control messages in oob. What it does not know, or what has
 // another length than it should, it passes over; where the lengths do not fit
 // into oob it stops. It does not allocate.
 func Parse(oob []byte) Arrival {
 	a := Arrival{TTL: 255}
-	for len(oob) >= headerSize {
-		n := length(oob)
-		if n < headerSize || n > uint64(len(oob)) {
-			break
+	for {
+		m, rest := next(oob)
+		if m.data == nil {
+			return a
 		}
-		level := int32(binary.NativeEndian.Uint32(oob[word:]))
-		kind := int32(binary.NativeEndian.Uint32(oob[word+4:]))
-		a.take(level, kind, oob[headerSize:n])
-		oob = oob[min((n+word-1)&^uint64(word-1), uint64(len(oob))):]
+		a.take(m.level, m.kind, m.data)
+		oob = rest
 	}
-	return a
 }
 
 func length(oob []byte) uint64 {
@@ -74,7 +94,11 @@ func length(oob []byte) uint64 {
 func (a *Arrival) take(level, kind int32, data []byte) {
 	switch {
 	case level == unix.SOL_SOCKET && kind == unix.SO_TIMESTAMPNS:
-		a.setTime(data)
+		a.Time, _ = timeOf(data, len(data))
+	case level == unix.SOL_SOCKET && kind == unix.SO_TIMESTAMPING:
+		_, a.Card = times(data)
+	case level == unix.SOL_SOCKET && kind == unix.SCM_TIMESTAMPING_PKTINFO && len(data) == 16:
+		a.Interface = binary.NativeEndian.Uint32(data)
 	case level == unix.SOL_SOCKET && kind == unix.SO_RXQ_OVFL && len(data) == 4:
 		a.Drops = binary.NativeEndian.Uint32(data)
 	case level == unix.IPPROTO_IP && kind == unix.IP_TTL && len(data) == 4,
@@ -87,11 +111,13 @@ func (a *Arrival) take(level, kind int32, data []byte) {
 	}
 }
 
-// setTime reads a struct timespec: two 64-bit numbers, or two of 32 bits on
-// machines of that size.
-func (a *Arrival) setTime(data []byte) {
+// timeOf reads the struct timespec at the begin of data: two 64-bit numbers, or
+// two of 32 bits on machines of that size. As the wall clock's it is a Timestamp;
+// the clock of a card has an epoch of its own, of which it is so many
+// nanoseconds. Both are 0 if there is none.
+func timeOf(data []byte, size int) (owamp.Timestamp, int64) {
 	var sec, nsec int64
-	switch len(data) {
+	switch size {
 	case 16:
 		sec = int64(binary.NativeEndian.Uint64(data))
 		nsec = int64(binary.NativeEndian.Uint64(data[8:]))
@@ -99,7 +125,24 @@ func (a *Arrival) setTime(data []byte) {
 		sec = int64(int32(binary.NativeEndian.Uint32(data)))
 		nsec = int64(int32(binary.NativeEndian.Uint32(data[4:])))
 	}
-	if sec > 0 && nsec >= 0 && nsec < 1e9 {
-		a.Time = owamp.FromUnix(sec, nsec)
+	const longest = math.MaxInt64/1_000_000_000 - 1 // in seconds, what an int64 of nanoseconds holds
+	if sec < 0 || sec > longest || nsec < 0 || nsec >= 1e9 || sec == 0 && nsec == 0 {
+		return 0, 0
 	}
+	if sec == 0 { // no wall clock is in 1970
+		return 0, nsec
+	}
+	return owamp.FromUnix(sec, nsec), sec*1e9 + nsec
+}
+
+// times reads a struct scm_timestamping: the kernel's stamp, an obsolete one and
+// the card's, each a struct timespec that is zero where there is none.
+func times(data []byte) (software owamp.Timestamp, card int64) {
+	if len(data)%3 != 0 {
+		return 0, 0
+	}
+	n := len(data) / 3
+	software, _ = timeOf(data, n)
+	_, card = timeOf(data[2*n:], n)
+	return software, card
 }

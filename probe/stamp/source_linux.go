@@ -33,8 +33,10 @@ var errLate = errors.New("stamped when it was read, not when it arrived")
 func Open() *Source {
 	s := &Source{Wake: unknownWake, socket: -1}
 	if s.Err = s.open(); s.Err != nil {
+		s.Departures.Err = s.Err
 		return s
 	}
+	s.Departures = s.tryDepartures()
 	wake, run, lies := time.Duration(0), 0, 0
 	for range trials {
 		t, err := s.trial()

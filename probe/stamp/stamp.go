@@ -21,6 +21,11 @@ type Arrival struct {
 	DSCP uint8
 	// HasDSCP says that DSCP is known.
 	HasDSCP bool
+	// Card is the time of arrival by the clock of the network card with the
+	// index Interface, in nanoseconds since an epoch of its own; 0: no stamp.
+	// Only with [EnableReports].
+	Card      int64
+	Interface uint32
 	// Drops counts the packets that the socket had dropped when this one was
 	// queued, since it was opened; it wraps around.
 	Drops uint32
@@ -42,6 +47,8 @@ type Source struct {
 	// sending and a waiting thread being awake: how late a stamp is that is
 	// taken by reading the clock then.
 	Wake time.Duration
+	// Departures say whether the kernel reports when packets leave.
+	Departures Departures
 
 	socket int
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // message builds one control message, padded to the next.
-func message(level, kind int32, data ...byte) []byte {
+func controlMessage(level, kind int32, data ...byte) []byte {
 	b := make([]byte, unix.CmsgSpace(len(data)))
 	if word == 8 {
 		binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(len(data))))
@@ -40,7 +40,7 @@ func join(parts ...[]byte) []byte {
 }
 
 func TestParse(t *testing.T) {
-	stamp := message(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1700000000, 999999999)...)
+	stamp := controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1700000000, 999999999)...)
 	at := owamp.FromUnix(1700000000, 999999999)
 	short := append([]byte(nil), stamp...)
 	short[0] = headerSize - 1
@@ -52,21 +52,21 @@ func TestParse(t *testing.T) {
 		want Arrival
 	}{
 		{"nothing", nil, Arrival{TTL: 255}},
-		{"IPv4", join(stamp, message(unix.IPPROTO_IP, unix.IP_TTL, native32(63)...), message(unix.IPPROTO_IP, unix.IP_TOS, 46<<2|1)),
+		{"IPv4", join(stamp, controlMessage(unix.IPPROTO_IP, unix.IP_TTL, native32(63)...), controlMessage(unix.IPPROTO_IP, unix.IP_TOS, 46<<2|1)),
 			Arrival{Time: at, TTL: 63, DSCP: 46, HasDSCP: true}},
-		{"IPv6", join(message(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, native32(0)...), message(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, native32(8<<2)...), stamp),
+		{"IPv6", join(controlMessage(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, native32(0)...), controlMessage(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, native32(8<<2)...), stamp),
 			Arrival{Time: at, TTL: 0, DSCP: 8, HasDSCP: true}},
-		{"drops", join(message(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, native32(1<<32-1)...), message(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1, 2)),
+		{"drops", join(controlMessage(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, native32(1<<32-1)...), controlMessage(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1, 2)),
 			Arrival{TTL: 255, Drops: 1<<32 - 1}},
-		{"32-bit timespec", message(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, join(native32(5), native32(6))...),
+		{"32-bit timespec", controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, join(native32(5), native32(6))...),
 			Arrival{Time: owamp.FromUnix(5, 6), TTL: 255}},
-		{"other level, same type", message(unix.IPPROTO_IP, unix.SO_TIMESTAMPNS, timespec(1, 0)...), Arrival{TTL: 255}},
-		{"wrong lengths", join(message(unix.IPPROTO_IP, unix.IP_TTL, 9), message(unix.IPPROTO_IP, unix.IP_TOS, native32(4)...),
-			message(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1, 2, 3)), Arrival{TTL: 255}},
-		{"nanoseconds out of range", message(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1, 1e9)...), Arrival{TTL: 255}},
+		{"other level, same type", controlMessage(unix.IPPROTO_IP, unix.SO_TIMESTAMPNS, timespec(1, 0)...), Arrival{TTL: 255}},
+		{"wrong lengths", join(controlMessage(unix.IPPROTO_IP, unix.IP_TTL, 9), controlMessage(unix.IPPROTO_IP, unix.IP_TOS, native32(4)...),
+			controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1, 2, 3)), Arrival{TTL: 255}},
+		{"nanoseconds out of range", controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1, 1e9)...), Arrival{TTL: 255}},
 		{"length below the header's", short, Arrival{TTL: 255}},
 		{"length beyond the end", long, Arrival{TTL: 255}},
-		{"unknown before known", join(message(99, 99, 1, 2, 3, 4, 5), stamp), Arrival{Time: at, TTL: 255}},
+		{"unknown before known", join(controlMessage(99, 99, 1, 2, 3, 4, 5), stamp), Arrival{Time: at, TTL: 255}},
 	} {
 		if got := Parse(tc.oob); got != tc.want {
 			t.Errorf("%s: Parse = %+v, want %+v", tc.name, got, tc.want)
@@ -75,9 +75,9 @@ func TestParse(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(message(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1700000000, 1)...))
-	f.Add(message(unix.IPPROTO_IP, unix.IP_TOS, 4))
-	f.Add(message(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, native32(64)...))
+	f.Add(controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1700000000, 1)...))
+	f.Add(controlMessage(unix.IPPROTO_IP, unix.IP_TOS, 4))
+	f.Add(controlMessage(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, native32(64)...))
 	f.Add(make([]byte, ControlSize))
 	f.Fuzz(func(t *testing.T, oob []byte) {
 		a := Parse(oob)
@@ -85,14 +85,14 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("Parse(%x) = %+v, an impossible DSCP", oob, a)
 		}
 		// What stands behind a whole message is read by itself.
-		if b := Parse(join(message(99, 99), oob)); b != a {
+		if b := Parse(join(controlMessage(99, 99), oob)); b != a {
 			t.Fatalf("Parse(%x) = %+v, but %+v behind another message", oob, a, b)
 		}
 	})
 }
 
 func TestParseAllocations(t *testing.T) {
-	oob := message(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1, 2)...)
+	oob := controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, timespec(1, 2)...)
 	if n := testing.AllocsPerRun(100, func() { Parse(oob) }); n != 0 {
 		t.Errorf("%v allocations a packet, want none", n)
 	}

@@ -13,7 +13,7 @@ var slipQuantiles = []float64{0.5, 0.9, 0.99, 1}
 
 // Slip shows how punctual the program sends: slip is asked at every scrape, from
 // another goroutine.
-func Slip(reg prometheus.Registerer, slip func() *probe.SlipStats) error {
+func Slip(reg prometheus.Registerer, slip func() *probe.Distribution) error {
 	c := slipCollector{
 		desc: prometheus.NewDesc("owl_schedule_slip_seconds",
 			"How long after their scheduled times this program has sent its test packets, those of all streams since its start, in seconds; a quantile is up to an eighth more than the true one. It has none of the labels of streams.", nil, nil),
@@ -27,7 +27,7 @@ func Slip(reg prometheus.Registerer, slip func() *probe.SlipStats) error {
 
 type slipCollector struct {
 	desc *prometheus.Desc
-	slip func() *probe.SlipStats
+	slip func() *probe.Distribution
 }
 
 // Describe and Collect are for prometheus.Collector alone.

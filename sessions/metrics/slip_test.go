@@ -13,8 +13,8 @@ import (
 
 func TestSlip(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	stats := new(probe.SlipStats)
-	slip := func() *probe.SlipStats { return stats }
+	stats := new(probe.Distribution)
+	slip := func() *probe.Distribution { return stats }
 	if err := metrics.Slip(reg, slip); err != nil {
 		t.Fatal(err)
 	}
