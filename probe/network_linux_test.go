@@ -146,8 +146,8 @@ func TestSocketDrops(t *testing.T) {
 // A step of the clock is noticed while the lane sleeps.
 func TestClockStep(t *testing.T) {
 	var offset atomic.Int64
-	c := clock.New(clock.Config{Read: func() (clock.State, error) {
-		return clock.State{Synchronized: true, Offset: time.Duration(offset.Load())}, nil
+	c := clock.New(clock.Config{Read: func() (clock.Kernel, error) {
+		return clock.Kernel{Synchronized: true, Offset: time.Duration(offset.Load())}, nil
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

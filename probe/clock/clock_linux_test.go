@@ -7,22 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestStateOf(t *testing.T) {
+func TestKernelOf(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		tx   unix.Timex
-		want State
+		want Kernel
 	}{
 		{"microseconds", unix.Timex{Offset: -7, Esterror: 12, Maxerror: 900, Status: unix.STA_PLL},
-			State{Offset: -7 * time.Microsecond, Error: 12 * time.Microsecond, MaxError: 900 * time.Microsecond, Synchronized: true}},
+			Kernel{Offset: -7 * time.Microsecond, Error: 12 * time.Microsecond, MaxError: 900 * time.Microsecond, Synchronized: true}},
 		{"nanoseconds", unix.Timex{Offset: 1234, Status: unix.STA_NANO | unix.STA_PLL},
-			State{Offset: 1234, Synchronized: true}},
+			Kernel{Offset: 1234, Synchronized: true}},
 		{"unsynchronized", unix.Timex{Esterror: 16e6, Maxerror: 16e6, Status: unix.STA_UNSYNC},
-			State{Error: 16 * time.Second, MaxError: 16 * time.Second}},
-		{"hardware fault", unix.Timex{Status: unix.STA_CLOCKERR}, State{}},
+			Kernel{Error: 16 * time.Second, MaxError: 16 * time.Second}},
+		{"hardware fault", unix.Timex{Status: unix.STA_CLOCKERR}, Kernel{}},
 	} {
-		if got := stateOf(&tc.tx); got != tc.want {
-			t.Errorf("%s: stateOf = %+v, want %+v", tc.name, got, tc.want)
+		if got := kernelOf(&tc.tx); got != tc.want {
+			t.Errorf("%s: kernelOf = %+v, want %+v", tc.name, got, tc.want)
 		}
 	}
 }

@@ -14,17 +14,17 @@ import (
 // fake is a kernel whose answer the test sets.
 type fake struct {
 	mu    sync.Mutex
-	state State
+	state Kernel
 	err   error
 }
 
-func (f *fake) set(s State, err error) {
+func (f *fake) set(k Kernel, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state, f.err = s, err
+	f.state, f.err = k, err
 }
 
-func (f *fake) read() (State, error) {
+func (f *fake) read() (Kernel, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.state, f.err
@@ -32,7 +32,7 @@ func (f *fake) read() (State, error) {
 
 func TestRunSamples(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		kernel := &fake{state: State{Offset: 3 * time.Millisecond, Error: time.Millisecond, Synchronized: true}}
+		kernel := &fake{state: Kernel{Offset: 3 * time.Millisecond, Error: time.Millisecond, Synchronized: true}}
 		c := New(Config{Read: kernel.read, Shift: time.Second})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -46,7 +46,7 @@ func TestRunSamples(t *testing.T) {
 			t.Errorf("synchronized: error %v (S %v), want 1.001 ms", e.Duration(), e.Synchronized())
 		}
 
-		kernel.set(State{Offset: 3 * time.Millisecond, Error: 16 * time.Second}, nil)
+		kernel.set(Kernel{Offset: 3 * time.Millisecond, Error: 16 * time.Second}, nil)
 		time.Sleep(sampleEvery)
 		synctest.Wait()
 		if got := offBy(); got != time.Second {
@@ -56,7 +56,7 @@ func TestRunSamples(t *testing.T) {
 			t.Errorf("unsynchronized: error %#04x (%v), want the least valid one and S 0", e, e.Duration())
 		}
 
-		kernel.set(State{Offset: -2 * time.Millisecond, Synchronized: true}, nil)
+		kernel.set(Kernel{Offset: -2 * time.Millisecond, Synchronized: true}, nil)
 		time.Sleep(sampleEvery)
 		synctest.Wait()
 		if got, want := offBy(), time.Second-2*time.Millisecond; got != want {
@@ -64,7 +64,7 @@ func TestRunSamples(t *testing.T) {
 		}
 
 		denied := errors.New("denied")
-		kernel.set(State{Synchronized: true}, denied)
+		kernel.set(Kernel{Synchronized: true}, denied)
 		time.Sleep(sampleEvery)
 		synctest.Wait()
 		if s := c.State(); !errors.Is(s.Err, denied) || s.Synchronized {

@@ -8,22 +8,22 @@ import (
 )
 
 // readKernel asks adjtimex, changing nothing.
-func readKernel() (State, error) {
+func readKernel() (Kernel, error) {
 	var tx unix.Timex
 	if _, err := unix.Adjtimex(&tx); err != nil {
-		return State{}, os.NewSyscallError("adjtimex", err)
+		return Kernel{}, os.NewSyscallError("adjtimex", err)
 	}
-	return stateOf(&tx), nil
+	return kernelOf(&tx), nil
 }
 
-// stateOf reads what adjtimex says. The offset is in nanoseconds where STA_NANO
+// kernelOf reads what adjtimex says. The offset is in nanoseconds where STA_NANO
 // says so, else in microseconds; the errors are in microseconds.
-func stateOf(tx *unix.Timex) State {
+func kernelOf(tx *unix.Timex) Kernel {
 	unit := time.Microsecond
 	if tx.Status&unix.STA_NANO != 0 {
 		unit = time.Nanosecond
 	}
-	return State{
+	return Kernel{
 		Offset:       time.Duration(tx.Offset) * unit,
 		Error:        time.Duration(tx.Esterror) * time.Microsecond,
 		MaxError:     time.Duration(tx.Maxerror) * time.Microsecond,

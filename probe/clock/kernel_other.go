@@ -7,6 +7,6 @@ import (
 	"runtime"
 )
 
-func readKernel() (State, error) {
-	return State{}, fmt.Errorf("clock: no way to ask %s how good its clock is", runtime.GOOS)
+func readKernel() (Kernel, error) {
+	return Kernel{}, fmt.Errorf("clock: no way to ask %s how good its clock is", runtime.GOOS)
 }

@@ -1,0 +1,201 @@
+package clock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/beevik/ntp"
+)
+
+const (
+	ntpTimeout = 3 * time.Second
+	// filterLen is how many answers a server's figures are of, as RFC 5905
+	// section 10 has it.
+	filterLen = 8
+	// frequencyTolerance is by how much a clock may go wrong, as RFC 5905 has it:
+	// what was measured loses so much for each second since.
+	frequencyTolerance = 15e-6
+	// mostHeld bounds how long a query that is rated may make the next one wait.
+	mostHeld = time.Hour
+)
+
+// A server is an NTP server that is queried, and never followed.
+type server struct {
+	clock *Clock
+	name  string
+	every time.Duration                                    // between queries; longer if the server says so
+	query func(ctx context.Context) (*ntp.Response, error) // replaced in tests
+
+	mu      sync.Mutex
+	src     Source
+	samples []sample // the last ones, newest last
+	steps   uint64   // of the clock, when the samples were taken
+	missing bool     // it was told that the server does not answer
+}
+
+// A sample is what one answer says.
+type sample struct {
+	at                        time.Time
+	offset, delay, dispersion time.Duration // from the server
+	rootDelay, rootDispersion time.Duration // of the server
+	stratum                   uint8
+	reference                 string
+}
+
+// aged returns the dispersion of the sample at the time now.
+func (s *sample) aged(now time.Time) time.Duration {
+	return s.dispersion + time.Duration(frequencyTolerance*float64(now.Sub(s.at)))
+}
+
+func newServer(c *Clock, name string, every time.Duration) *server {
+	s := &server{clock: c, name: name, every: every}
+	s.src = Source{Via: ViaNTP, Name: name, Figures: Figures{Stratum: unsynchronized, Poll: every}}
+	s.query = func(ctx context.Context) (*ntp.Response, error) { return queryNTP(ctx, name) }
+	return s
+}
+
+// queryNTP asks a server once.
+func queryNTP(ctx context.Context, name string) (*ntp.Response, error) {
+	address, err := serverAddress(name)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ntpTimeout)
+	defer cancel()
+	return ntp.QueryWithOptions(address, ntp.QueryOptions{
+		Timeout: ntpTimeout,
+		Dialer: func(_, remote string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "udp", remote)
+			if err == nil {
+				context.AfterFunc(ctx, func() { conn.Close() })
+			}
+			return conn, err
+		},
+	})
+}
+
+// errStepped is why an answer is of no use.
+var errStepped = errors.New("the clock stepped while the server was asked")
+
+func (s *server) ask(ctx context.Context) time.Duration {
+	steps, correction := s.clock.Steps(), s.clock.offset()
+	r, err := s.query(ctx)
+	if ctx.Err() != nil {
+		return s.every // which is no failure of the server's
+	}
+	now := time.Now()
+	var m sample
+	if err == nil {
+		m, err = sampleOf(r, now)
+	}
+	if err == nil && s.clock.Steps() != steps {
+		err = errStepped
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.src.Reach <<= 1
+	s.src.Err = err
+	if err == nil {
+		if s.steps != steps.Count {
+			s.samples, s.steps = nil, steps.Count
+		}
+		m.offset -= correction
+		if len(s.samples) == filterLen {
+			s.samples = append(s.samples[:0], s.samples[1:]...)
+		}
+		s.samples = append(s.samples, m)
+		s.src.Reach |= 1
+		s.src.Answered++
+		s.src.Last = now
+	} else {
+		s.src.Failed++
+	}
+	s.tell(err)
+	if r != nil && r.IsKissOfDeath() {
+		// RFC 5905 section 7.4: some mean never again, the others less often.
+		if r.KissCode == "DENY" || r.KissCode == "RSTR" {
+			return -1
+		}
+		s.every = max(s.every, min(2*s.every, mostHeld))
+		s.src.Poll = s.every
+	}
+	return s.every + rand.N(s.every/8) - s.every/16
+}
+
+// tell says once that the server does not answer, and that it does again. s.mu is
+// held.
+func (s *server) tell(err error) {
+	switch missing := err != nil; {
+	case missing == s.missing || errors.Is(err, errStepped):
+		return
+	case missing:
+		s.clock.log.Warn(fmt.Sprintf("NTP server %s: %v", s.name, err))
+	default:
+		s.clock.log.Info(fmt.Sprintf("NTP server %s answers again", s.name))
+	}
+	s.missing = err != nil
+}
+
+// sampleOf reads an answer that came at now.
+func sampleOf(r *ntp.Response, now time.Time) (sample, error) {
+	if r.IsKissOfDeath() {
+		return sample{}, fmt.Errorf("it wants fewer queries, or none (kiss code %q)", r.KissCode)
+	}
+	if err := r.Validate(); err != nil {
+		return sample{}, err
+	}
+	t := &r.Timestamps
+	trip, precision := t.ClientRecv.Sub(t.ClientXmit), min(max(r.Precision, 0), time.Second)
+	if held := t.ServerXmit.Sub(t.ServerRecv); held > trip+precision || trip < 0 {
+		return sample{}, fmt.Errorf("it says that it took %v to answer, which it did within %v", held, trip)
+	}
+	m := sample{
+		at:             now,
+		offset:         r.ClockOffset,
+		delay:          r.RTT,
+		dispersion:     precision + time.Duration(frequencyTolerance*float64(trip)),
+		rootDelay:      r.RootDelay,
+		rootDispersion: r.RootDispersion,
+		stratum:        r.Stratum,
+		reference:      referenceName(r.ReferenceID),
+	}
+	if r.Stratum > 1 {
+		m.reference = r.ReferenceString() // an IPv4 address, or what hashes an IPv6 one
+	}
+	return m, nil
+}
+
+// report makes figures of the samples, as the clock filter of RFC 5905 section 10
+// does: those of the one that says most exactly how far the clock is off.
+func (s *server) report(now time.Time) *Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src := s.src
+	if len(s.samples) == 0 || src.Reach == 0 || s.steps != s.clock.Steps().Count {
+		return &src
+	}
+	best := &s.samples[0]
+	for i := range s.samples {
+		if m := &s.samples[i]; m.delay/2+m.aged(now) < best.delay/2+best.aged(now) {
+			best = m
+		}
+	}
+	var squares float64
+	for i := range s.samples {
+		d := float64(s.samples[i].offset - best.offset)
+		squares += d * d
+	}
+	src.Offset = best.offset
+	src.Delay = best.delay + best.rootDelay
+	src.Dispersion = best.aged(now) + best.rootDispersion
+	src.Jitter = time.Duration(math.Sqrt(squares / float64(max(1, len(s.samples)-1))))
+	src.Stratum, src.Reference, src.Synchronized = best.stratum, best.reference, true
+	return &src
+}
