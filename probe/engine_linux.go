@@ -30,7 +30,8 @@ type Engine struct {
 	stamps *stamp.Source
 	kernel bool // use the kernel's stamps
 	lane   *lane
-	buffer sync.Pool // of *arrivals
+	raw    *rawSockets // nil: packets are sent by the ports' own sockets
+	buffer sync.Pool   // of *arrivals
 
 	// Readable ports are found by an epoll instance of our own, on which each
 	// port reports once and for reading only. The runtime's poller, which knows
@@ -53,6 +54,13 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	var raw *rawSockets
+	if cfg.Transmit == TransmitRaw {
+		raw = new(rawSockets)
+		if err := raw.check(); err != nil {
+			return nil, fmt.Errorf("test packets: %w", err)
+		}
+	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("test packets: %w", os.NewSyscallError("epoll_create1", err))
@@ -64,6 +72,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		clock:  cfg.Clock,
 		log:    cfg.Log,
+		raw:    raw,
 		gather: cfg.Gather,
 		busy:   cfg.Gather,
 		epoll:  os.NewFile(uintptr(fd), "epoll"),
