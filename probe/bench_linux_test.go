@@ -48,15 +48,21 @@ func BenchmarkReceive(b *testing.B) {
 
 // BenchmarkSend sends flat out to a socket that nobody reads.
 func BenchmarkSend(b *testing.B) {
-	for _, dscp := range []uint8{0, 46} {
-		b.Run(fmt.Sprintf("DSCP %d", dscp), func(b *testing.B) {
-			e := newEngine(b, Config{})
+	for _, tc := range []struct {
+		how  Transmit
+		dscp uint8
+	}{{TransmitUDP, 0}, {TransmitUDP, 46}, {TransmitRaw, 0}, {TransmitRaw, 46}} {
+		b.Run(fmt.Sprintf("%v, DSCP %d", tc.how, tc.dscp), func(b *testing.B) {
+			if tc.how == TransmitRaw {
+				mayTransmitRaw(b)
+			}
+			e := newEngine(b, Config{Transmit: tc.how})
 			p := listen(b, e, loopback4)
 			_, sink := raw(b, p)
 			s := spec(b, e, sink, uint32(b.N), 0)
 			s.Timeout = owamp.IntervalOf(time.Hour)
 			s.Padding = 34
-			s.DSCP = dscp
+			s.DSCP = tc.dscp
 			b.ReportAllocs()
 			b.ResetTimer()
 			_, done := start(b, p, s)

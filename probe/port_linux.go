@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -29,6 +30,8 @@ type Port struct {
 	ipv6     bool
 	onDevice bool // bound to a network device, or to an address of one
 	fd       int
+	device   string     // that it is bound to; empty: none
+	raw      *rawSocket // nil: packets are sent from fd
 
 	mu        sync.Mutex // guards all below, and all deliveries
 	closed    bool
@@ -51,6 +54,7 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 		engine:    e,
 		ipv6:      addr.Is6(),
 		onDevice:  cfg.Device != "" || addr.Zone() != "",
+		device:    cfg.Device,
 		receiving: make(map[peer]*Receiving),
 		sending:   make(map[*Sending]struct{}),
 		drained:   e.clock.Now(),
@@ -67,11 +71,14 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 	}
 	if err = p.setOptions(cfg.Device); err == nil {
 		if err = p.bind(addr, cfg.Ports); err == nil {
+			err = p.openRaw()
+		}
+		if err == nil {
 			err = e.add(p)
 		}
 	}
 	if err != nil {
-		unix.Close(p.fd)
+		_ = p.closeSockets()
 		return nil, fmt.Errorf("test port of %v: %w", addr, err)
 	}
 	return p, nil
@@ -216,7 +223,23 @@ func (p *Port) close() error {
 	}
 	// Nobody uses the descriptor any longer: the reader and Drain look at
 	// closed, and the lane has let go of the sessions.
-	return os.NewSyscallError("close", unix.Close(p.fd))
+	return p.closeSockets()
+}
+
+// openRaw takes the socket that the packets are sent from if that is raw.
+func (p *Port) openRaw() (err error) {
+	if p.engine.raw != nil {
+		p.raw, err = p.engine.raw.take(p.addr.Addr(), p.device)
+	}
+	return err
+}
+
+func (p *Port) closeSockets() error {
+	err := os.NewSyscallError("close", unix.Close(p.fd))
+	if p.raw != nil {
+		err = errors.Join(err, p.engine.raw.release(p.addr.Addr(), p.device))
+	}
+	return err
 }
 
 // checkOpen is called with p.mu held.

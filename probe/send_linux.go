@@ -48,6 +48,7 @@ type Sending struct {
 	skips    skips
 	packet   []byte
 	to       sockaddr
+	raw      *rawSession // nil: from the port's UDP socket
 	header   unix.Msghdr // for what sendto cannot say
 	vector   unix.Iovec
 	control  []byte
@@ -88,6 +89,9 @@ func (p *Port) Send(spec SendSpec) (*Sending, error) {
 		if _, err := io.ReadFull(spec.PadSource, s.packet[spec.Sealer.Size():]); err != nil {
 			return fail(fmt.Errorf("padding: %w", err))
 		}
+	}
+	if p.raw != nil {
+		s.setRaw(p.engine.lane.sinkFor(s))
 	}
 	if spec.DSCP != 0 {
 		s.setClass(spec.DSCP)
@@ -228,7 +232,7 @@ func (s *Sending) warm(l *lane, k *sink, until owamp.Timestamp) bool {
 			break
 		}
 		s.spec.Sealer.Finish(s.packet, now, precision)
-		errno := k.send(s.port, s.packet)
+		errno := k.send(s)
 		s.spec.Sealer.Prepare(s.packet, s.seq)
 		if errno != 0 {
 			break
@@ -285,6 +289,13 @@ func (s *Sending) finish() {
 // transmit hands the packet to the kernel by one system call, a raw one, for it
 // does not block.
 func (s *Sending) transmit() syscall.Errno {
+	if s.raw != nil {
+		errno := s.raw.transmit()
+		if errno != unix.EMSGSIZE {
+			return errno
+		}
+		s.raw = nil // the UDP socket knows how to fragment
+	}
 	fd := uintptr(s.port.fd)
 	var errno syscall.Errno
 	if s.control != nil {

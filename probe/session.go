@@ -22,6 +22,9 @@ type Config struct {
 	// that all are read at once; 0: 4 ms, or 10 ms with PacingEconomy, and less
 	// while there are many. It does not touch any time stamp.
 	Gather time.Duration
+	// Transmit is how packets are handed to the kernel; see there. TransmitRaw
+	// takes its privilege whenever a port is opened, as CaptureRaw does.
+	Transmit Transmit
 	// Pacing is how packets are sent on time; see there.
 	Pacing Pacing
 	// Cold says that the first packet after a rest is sent without preparation.

@@ -60,13 +60,16 @@ func newSink(ipv6 bool) (*sink, error) {
 
 func (k *sink) close() error { return os.NewSyscallError("close", unix.Close(k.fd)) }
 
-// send sends a copy of a packet from the socket that it will be sent from, whose
-// state in the kernel is to be warm as well. A socket that is bound to a device
-// might send it out of that, so the sink's own takes its place.
-func (k *sink) send(p *Port, packet []byte) syscall.Errno {
-	fd := p.fd
-	if p.onDevice {
+// send sends a copy of the packet of s from the socket that it will be sent from,
+// whose state in the kernel is to be warm as well. A socket that is bound to a
+// device might send it out of that, so the sink's own takes its place.
+func (k *sink) send(s *Sending) syscall.Errno {
+	fd, packet := s.port.fd, s.packet
+	switch {
+	case s.port.onDevice:
 		fd = k.fd
+	case s.raw != nil:
+		return s.raw.transmitCopy()
 	}
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&packet[0])), uintptr(min(len(packet), longestCopy)),
 		0, uintptr(unsafe.Pointer(&k.to.raw)), uintptr(k.to.len))
