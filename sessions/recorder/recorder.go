@@ -19,10 +19,16 @@ const (
 	// maxPending bounds what may wait between the receiving thread and the
 	// recorder: 4 MB, a second at more packets than the engine can receive.
 	maxPending = 1 << 17
+	// crowd is how many records are taken over at once, although others may
+	// gather with them.
+	crowd = 1 << 10
 	// flushEvery bounds how long a record stays in memory only.
 	flushEvery = time.Second
-	// expireEvery bounds how often losses are looked for.
-	expireEvery = 50 * time.Millisecond
+	// Records gather for a part of the time-out, so that thousands of recorders
+	// have something to do once a second, not for each packet.
+	gatherPart  = 8
+	gatherLeast = 50 * time.Millisecond
+	gatherMost  = time.Second
 	// waitAtMost bounds a wait, so that a step of the clock is noticed.
 	waitAtMost = 5 * time.Second
 )
@@ -52,9 +58,8 @@ type Config struct {
 // [Recorder.Batch] to the engine, then [Recorder.Run].
 type Recorder struct {
 	cfg    Config
-	notify chan struct{} // there is something pending
-	quit   chan struct{} // the recorder's goroutine shall end
-	ended  chan struct{} // the recorder's goroutine has ended
+	gather time.Duration // for which records may wait
+	timer  *time.Timer   // of the next work; a goroutine would take more memory
 	done   chan struct{} // every packet is settled
 
 	pendMu  sync.Mutex
@@ -67,6 +72,7 @@ type Recorder struct {
 	win      *window.Window
 	next     owamp.Timestamp // when the next packet may be declared lost
 	file     *owp.Writer
+	flushed  time.Time       // when the file was, last
 	lastSent owamp.Timestamp // the greatest send time in the file
 	err      error           // the first failure of the file
 	late     uint64
@@ -96,9 +102,7 @@ func New(cfg Config) (*Recorder, error) {
 	}
 	r := &Recorder{
 		cfg:      cfg,
-		notify:   make(chan struct{}, 1),
-		quit:     make(chan struct{}),
-		ended:    make(chan struct{}),
+		gather:   min(max(cfg.Spec.Timeout.Duration()/gatherPart, gatherLeast), gatherMost),
 		done:     make(chan struct{}),
 		win:      win,
 		next:     cfg.Spec.Start.Add(cfg.Spec.Timeout),
@@ -108,6 +112,8 @@ func New(cfg Config) (*Recorder, error) {
 		lastSent: cfg.Spec.Start,
 	}
 	r.nextPart()
+	r.timer = time.AfterFunc(waitAtMost, r.work)
+	r.timer.Stop()
 	return r, nil
 }
 
@@ -115,49 +121,44 @@ func New(cfg Config) (*Recorder, error) {
 // blocks nor, once its buffers have grown to the rate, allocates.
 func (r *Recorder) Batch(recs []owamp.Record) {
 	r.pendMu.Lock()
-	if len(r.pending)+len(recs) <= maxPending {
+	before := len(r.pending)
+	if before+len(recs) <= maxPending {
 		r.pending = append(r.pending, recs...)
 	} else {
 		r.dropped += uint64(len(recs))
 	}
-	r.pendMu.Unlock()
-	select {
-	case r.notify <- struct{}{}:
-	default:
+	if before < crowd && len(r.pending) >= crowd {
+		r.timer.Reset(0)
 	}
+	r.pendMu.Unlock()
 }
 
 // Run records what comes from source until the recorder is finished.
 func (r *Recorder) Run(source Source) {
 	r.mu.Lock()
-	r.source = source
-	r.mu.Unlock()
-	go r.run()
+	defer r.mu.Unlock()
+	r.source, r.flushed = source, time.Now()
+	r.timer.Reset(0)
 }
 
-func (r *Recorder) run() {
-	defer close(r.ended)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	flushed := time.Now()
-	for {
-		select {
-		case <-r.quit:
-			return
-		case <-r.notify:
-			r.mu.Lock()
-			r.consume()
-			r.mu.Unlock()
-		case <-timer.C:
-			timer.Reset(r.expire())
-			if now := time.Now(); now.Sub(flushed) >= flushEvery {
-				flushed = now
-				r.mu.Lock()
-				r.keep(r.file.Flush())
-				r.mu.Unlock()
-			}
-		}
+// work does what there is to do, and sets the timer to when there is more.
+func (r *Recorder) work() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.source == nil || r.settled {
+		return
 	}
+	wait := r.expire()
+	if now := time.Now(); now.Sub(r.flushed) >= flushEvery {
+		r.flushed = now
+		r.keep(r.file.Flush())
+	}
+	r.pendMu.Lock()
+	defer r.pendMu.Unlock()
+	if len(r.pending) >= crowd { // whose Batch has set the timer before
+		wait = 0
+	}
+	r.timer.Reset(wait)
 }
 
 // consume folds what is pending into the window and the file. r.mu is held.
@@ -222,11 +223,9 @@ func (r *Recorder) keep(err error) {
 	}
 }
 
-// expire declares the losses that can be declared by now and says how long
-// nothing else will be due.
+// expire takes over what has come, declares the losses that can be declared by
+// now and says after how long there may be more to do. r.mu is held.
 func (r *Recorder) expire() time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	drained := r.source.Drain()
 	r.consume()
 	r.next = r.win.Expire(drained, r.lost)
@@ -234,23 +233,28 @@ func (r *Recorder) expire() time.Duration {
 	for r.cutting && r.part.Last < r.cfg.Spec.Packets && r.part.End.Add(r.cfg.Spec.Timeout).Before(drained) {
 		r.endPart()
 	}
-	wait := r.next
+	now := r.cfg.Now()
+	if begin := r.cfg.Spec.Start.Sub(now); begin > r.gather {
+		return min(begin, waitAtMost)
+	}
+	wait := r.gather
 	switch {
 	case r.isDone:
 		return waitAtMost
 	case r.win.Done():
 		// A packet that was sent less than a time-out before Stop-Sessions does
 		// not count, and its sender may have been late with it.
-		wait = r.lastSent.Add(r.cfg.Spec.Timeout)
-		if wait.Before(drained) {
+		end := r.lastSent.Add(r.cfg.Spec.Timeout)
+		if end.Before(drained) {
 			r.isDone = true
 			close(r.done)
 			return waitAtMost
 		}
-	case r.cutting && r.part.End.Add(r.cfg.Spec.Timeout).Before(wait):
-		wait = r.part.End.Add(r.cfg.Spec.Timeout)
+		wait = min(wait, end.Sub(now))
+	case r.cutting:
+		wait = min(wait, r.part.End.Add(r.cfg.Spec.Timeout).Sub(now))
 	}
-	return max(expireEvery, min(wait.Sub(r.cfg.Now()), waitAtMost))
+	return max(wait, gatherLeast)
 }
 
 // lost records the loss of a packet.
@@ -311,6 +315,9 @@ type Live struct {
 func (r *Recorder) Live() Live {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.settled {
+		r.consume()
+	}
 	return Live{Progress: r.win.Progress(r.cfg.Now()), Late: r.late, Dropped: r.lostInside()}
 }
 
@@ -367,19 +374,13 @@ func (r *Recorder) FinishIncomplete(stopped owamp.Timestamp) (Report, error) {
 // end stops the delivery and settles the session, once.
 func (r *Recorder) end(settle func() (window.Ledger, error)) (Report, error) {
 	r.mu.Lock()
-	running := r.source != nil && !r.settled
-	r.mu.Unlock()
-	if running {
-		close(r.quit)
-		<-r.ended
-	}
-	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.settled {
 		return Report{}, fmt.Errorf("recording session %v: finished twice", r.cfg.Spec.SID)
 	}
 	r.settled = true
-	if running {
+	r.timer.Stop()
+	if r.source != nil {
 		r.source.Drain()
 		r.source.Close()
 		r.consume()
