@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -384,6 +385,35 @@ func FuzzNew(f *testing.F) {
 	})
 }
 
+// Fill and Next are one schedule, whatever is asked for in which order.
+func TestFill(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, slots := range [][]owamp.Slot{
+		exponential(second),
+		{{Type: owamp.SlotFixed, Parameter: second}},
+		append(exponential(second), owamp.Slot{Type: owamp.SlotFixed, Parameter: 7}),
+	} {
+		g := newGenerator(t, owamp.SID{1, 2, 3}, slots)
+		one := *g
+		waits := make([]owamp.Interval, 5000)
+		for range 200 {
+			some := waits[:rng.IntN(len(waits))]
+			if rng.IntN(2) == 0 {
+				some = waits[:rng.IntN(40)]
+			}
+			g.Fill(some)
+			for i, got := range some {
+				if want := one.Next(); got != want {
+					t.Fatalf("%v: wait %d of %d is %d, want %d", slots, i, len(some), got, want)
+				}
+			}
+			if got, want := g.Next(), one.Next(); got != want {
+				t.Fatalf("%v: after %d the next wait is %d, want %d", slots, len(some), got, want)
+			}
+		}
+	}
+}
+
 func BenchmarkNext(b *testing.B) {
 	g := newGenerator(b, owamp.SID{1}, exponential(second))
 	b.ReportAllocs()
@@ -407,4 +437,13 @@ func ExampleGenerator() {
 	// 42.639001ms
 	// 63.262309ms
 	// 78.560105ms
+}
+
+func BenchmarkFill(b *testing.B) {
+	g := newGenerator(b, owamp.SID{1}, exponential(second))
+	waits := make([]owamp.Interval, 1<<14)
+	for b.Loop() {
+		g.Fill(waits)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(waits)), "ns/packet")
 }
