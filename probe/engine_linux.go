@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"owl/probe/capture"
 	"owl/probe/clock"
 	"owl/probe/stamp"
 )
@@ -41,8 +42,19 @@ type Engine struct {
 	reader sync.WaitGroup
 	closed chan struct{}
 
-	mu    sync.Mutex
-	ports map[int32]*Port // by descriptor; nil: the engine is closed
+	rings *rings // nil: packets come from the ports' own sockets
+
+	mu      sync.Mutex
+	ports   map[int32]*Port  // by descriptor; nil: the engine is closed
+	sources map[int32]source // what is read, by descriptor
+}
+
+// A source is what the reader reads: a port's socket, or the ring of an
+// interface.
+type source interface {
+	// readable reads what there is, asks the engine to watch for more, and
+	// returns how many packets there were.
+	readable() (packets int)
 }
 
 // New returns an engine. It learns first, within some 10 ms, whether the kernel
@@ -53,6 +65,11 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Capture == CaptureRaw || cfg.Pcap != nil {
+		if err := capture.Available(); err != nil {
+			return nil, fmt.Errorf("test packets: %w", err)
+		}
 	}
 	var raw *rawSockets
 	if cfg.Transmit == TransmitRaw {
@@ -78,6 +95,11 @@ func New(cfg Config) (*Engine, error) {
 		epoll:  os.NewFile(uintptr(fd), "epoll"),
 		closed: make(chan struct{}),
 		ports:  make(map[int32]*Port),
+
+		sources: make(map[int32]source),
+	}
+	if cfg.Capture == CaptureRaw {
+		e.rings = &rings{engine: e, open: make(map[capture.Interface]*tap)}
 	}
 	if e.gather <= 0 {
 		e.gather, e.busy = cfg.Pacing.gather(), busyGather
@@ -158,9 +180,9 @@ func (e *Engine) read() {
 		gather = e.gather
 		for i := range n {
 			e.mu.Lock()
-			p := e.ports[events[i].Fd]
+			s := e.sources[events[i].Fd]
 			e.mu.Unlock()
-			if p != nil && p.readable() > busyPort {
+			if s != nil && s.readable() > busyPort {
 				gather = e.busy
 			}
 		}
@@ -204,26 +226,48 @@ func (e *Engine) isClosed() bool {
 	}
 }
 
-// add takes in a new port.
+// add takes in a new port. Its socket is not read if rings are.
 func (e *Engine) add(p *Port) error {
+	if e.rings == nil {
+		if err := e.addSource(p.fd, p); err != nil {
+			return err
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ports == nil {
 		return net.ErrClosed
 	}
-	if err := e.watch(p.fd, unix.EPOLL_CTL_ADD); err != nil {
-		return err
-	}
 	e.ports[int32(p.fd)] = p
 	return nil
 }
 
-// remove forgets a port whose descriptor is about to be closed, which takes it
-// off the epoll instance.
+// remove forgets a port whose descriptor is about to be closed.
 func (e *Engine) remove(p *Port) {
+	e.removeSource(p.fd)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ports != nil {
-		delete(e.ports, int32(p.fd))
+	delete(e.ports, int32(p.fd))
+}
+
+// addSource has s, which has the descriptor fd, read when there is something.
+func (e *Engine) addSource(fd int, s source) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ports == nil {
+		return net.ErrClosed
 	}
+	if err := e.watch(fd, unix.EPOLL_CTL_ADD); err != nil {
+		return err
+	}
+	e.sources[int32(fd)] = s
+	return nil
+}
+
+// removeSource forgets a source whose descriptor is about to be closed, which
+// takes it off the epoll instance.
+func (e *Engine) removeSource(fd int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sources, int32(fd))
 }

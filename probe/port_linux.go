@@ -32,6 +32,8 @@ type Port struct {
 	fd       int
 	device   string     // that it is bound to; empty: none
 	raw      *rawSocket // nil: packets are sent from fd
+	taps     []*tap     // where packets come from with CaptureRaw; then fd gets none
+	scope    uint32     // with CaptureRaw: of the address, if it has a zone
 
 	mu        sync.Mutex // guards all below, and all deliveries
 	closed    bool
@@ -72,6 +74,9 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 	if err = p.setOptions(cfg.Device); err == nil {
 		if err = p.bind(addr, cfg.Ports); err == nil {
 			err = p.openRaw()
+		}
+		if err == nil && e.rings != nil {
+			err = e.rings.take(p)
 		}
 		if err == nil {
 			err = e.add(p)
@@ -169,7 +174,7 @@ func (p *Port) Stats() PortStats {
 
 // countDrops returns how many packets the socket has dropped. p.mu is held.
 func (p *Port) countDrops() uint64 {
-	if !p.closed {
+	if !p.closed && p.engine.rings == nil { // rings tell by themselves
 		p.askDrops()
 	}
 	return p.drops.timeline.total
@@ -215,6 +220,7 @@ func (p *Port) close() error {
 	}
 	p.countDrops()
 	p.closed = true
+	p.countSessions(-len(p.receiving))
 	clear(p.receiving)
 	sending := slices.Collect(maps.Keys(p.sending))
 	p.mu.Unlock()
@@ -238,6 +244,9 @@ func (p *Port) closeSockets() error {
 	err := os.NewSyscallError("close", unix.Close(p.fd))
 	if p.raw != nil {
 		err = errors.Join(err, p.engine.raw.release(p.addr.Addr(), p.device))
+	}
+	if p.engine.rings != nil {
+		err = errors.Join(err, p.engine.rings.release(p))
 	}
 	return err
 }

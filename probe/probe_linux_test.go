@@ -148,8 +148,8 @@ func await(t testing.TB, what string, c <-chan struct{}) {
 	}
 }
 
-func testDelivery(t *testing.T, addr netip.Addr, dscp uint8) {
-	e := newEngine(t, Config{})
+func testDelivery(t *testing.T, cfg Config, addr netip.Addr, dscp uint8) {
+	e := newEngine(t, cfg)
 	from, to := listen(t, e, addr), listen(t, e, addr)
 	const n = 1000
 	in := newInbox()
@@ -191,10 +191,10 @@ func testDelivery(t *testing.T, addr netip.Addr, dscp uint8) {
 }
 
 func TestDelivery(t *testing.T) {
-	t.Run("IPv4", func(t *testing.T) { testDelivery(t, loopback4, 0) })
-	t.Run("IPv6", func(t *testing.T) { testDelivery(t, loopback6, 0) })
-	t.Run("IPv4 EF", func(t *testing.T) { testDelivery(t, loopback4, 46) })
-	t.Run("IPv6 AF11", func(t *testing.T) { testDelivery(t, loopback6, 10) })
+	t.Run("IPv4", func(t *testing.T) { testDelivery(t, Config{}, loopback4, 0) })
+	t.Run("IPv6", func(t *testing.T) { testDelivery(t, Config{}, loopback6, 0) })
+	t.Run("IPv4 EF", func(t *testing.T) { testDelivery(t, Config{}, loopback4, 46) })
+	t.Run("IPv6 AF11", func(t *testing.T) { testDelivery(t, Config{}, loopback6, 10) })
 }
 
 // A session whose packets wait longer for the reader than they were under way
@@ -271,8 +271,10 @@ func packet(seq uint32, size int) []byte {
 	return b[:size]
 }
 
-func TestWhatIsIgnored(t *testing.T) {
-	e := newEngine(t, Config{})
+func TestWhatIsIgnored(t *testing.T) { testWhatIsIgnored(t, Config{}) }
+
+func testWhatIsIgnored(t *testing.T, cfg Config) {
+	e := newEngine(t, cfg)
 	p := listen(t, e, loopback4)
 	peer, from := raw(t, p)
 	stranger, _ := raw(t, p)

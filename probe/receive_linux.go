@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"owl/owamp"
+	"owl/probe/clock"
 	"owl/probe/stamp"
 )
 
@@ -105,17 +106,25 @@ func (p *Port) Receive(spec ReceiveSpec, batch Batch) (*Receiving, error) {
 		p.told = p.countDrops() // what was dropped until now was nobody's
 	}
 	p.receiving[r.peer] = r
+	p.countSessions(1)
 	return r, nil
 }
 
 // Drain empties the port's socket now, delivering what it finds, and returns
 // the time up to which every packet that had arrived has been delivered: now,
-// unless packets come faster than they can be read, or the port is closed.
+// unless packets come faster than they can be read, or the port is closed. With
+// CaptureRaw that takes some milliseconds if a packet has just arrived, for so
+// long the kernel keeps it.
 func (r *Receiving) Drain() owamp.Timestamp {
 	p := r.port
+	if p.engine.rings != nil {
+		p.drainRings()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.drain()
+	if p.engine.rings == nil {
+		p.drain()
+	}
 	return p.drained
 }
 
@@ -135,9 +144,15 @@ func (r *Receiving) Incidents(from, to owamp.Timestamp) Incidents {
 	return r.port.incidents(from, to)
 }
 
-// takeDrops counts what the socket has dropped and no session has counted.
-// port.mu is held.
+// takeDrops counts what the socket, or rings, have dropped and no session has
+// counted. port.mu is held.
 func (r *Receiving) takeDrops() {
+	for _, t := range r.port.taps {
+		r.stats.Drops += t.untold.Swap(0)
+	}
+	if r.port.engine.rings != nil {
+		return
+	}
 	if drops := r.port.countDrops(); drops > r.port.told {
 		r.stats.Drops += drops - r.port.told
 		r.port.told = drops
@@ -157,6 +172,7 @@ func (r *Receiving) Close() {
 	r.closed = true
 	if p.receiving[r.peer] == r {
 		delete(p.receiving, r.peer)
+		p.countSessions(-1)
 	}
 }
 
@@ -217,54 +233,89 @@ func (p *Port) clearErrors() {
 	}
 }
 
-// deliver decodes n packets and hands over runs of those of one session. With
+// deliver decodes n packets that came from the socket.
+func (p *Port) deliver(b *arrivals, n int, began time.Time) {
+	d := newDelivery(p.engine, &b.records, began)
+	for i := range n {
+		length := int(b.headers[i].len)
+		a := stamp.Parse(b.controls[i][:min(int(b.headers[i].header.Controllen), stamp.ControlSize)])
+		if d.take(p, b.names[i].key(), length, b.data[i][:min(length, len(b.data[i]))], a) {
+			p.drops.observe(a.Drops, d.last())
+		}
+	}
+	d.flush()
+}
+
+// A delivery decodes packets and hands over runs of those of one session. With
 // stamps of our own the clock is read once for all of them: they have arrived
 // since the reader began to wake up.
-func (p *Port) deliver(b *arrivals, n int, began time.Time) {
-	e := p.engine
-	now := e.clock.Now()
-	// A goroutine is awake later than a thread, by about as much again.
-	userErr := e.clock.Error(2*e.stamps.Wake + time.Since(began))
-	kernelErr := e.clock.Error(e.stamps.Precision)
-	var session *Receiving
-	run := 0 // records of session
-	for i := range n {
-		r := p.receiving[b.names[i].key()]
-		if r == nil {
-			p.strangers++
-			continue
-		}
-		if r != session {
-			session.deliver(b.records[:run])
-			session, run = r, 0
-		}
-		m := &b.headers[i]
-		if int(m.len) < r.size {
-			r.stats.Short++
-			continue
-		}
-		rec := &b.records[run]
-		*rec = owamp.Record{}
-		if !r.opener.Open(b.data[i][:min(int(m.len), len(b.data[i]))], rec) {
-			r.stats.Malformed++
-			continue
-		}
-		a := stamp.Parse(b.controls[i][:min(int(m.header.Controllen), stamp.ControlSize)])
-		rec.TTL = a.TTL
-		if a.HasDSCP {
-			rec.DSCP = a.DSCP
-			rec.Flags |= owamp.FlagDSCP
-		}
-		if e.kernel && a.Time != 0 {
-			rec.Recv, rec.RecvErr = e.clock.Adjust(a.Time), kernelErr
-		} else {
-			rec.Recv, rec.RecvErr = now, userErr
-			rec.Flags |= owamp.FlagUserStamp
-		}
-		p.drops.observe(a.Drops, rec.Recv)
-		run++
+type delivery struct {
+	clock              *clock.Clock
+	kernel             bool
+	now                owamp.Timestamp
+	userErr, kernelErr owamp.ErrorEstimate
+	session            *Receiving
+	records            *[readAtOnce]owamp.Record
+	run                int // records of session
+}
+
+func newDelivery(e *Engine, records *[readAtOnce]owamp.Record, began time.Time) delivery {
+	return delivery{
+		clock:  e.clock,
+		kernel: e.kernel,
+		now:    e.clock.Now(),
+		// A goroutine is awake later than a thread, by about as much again.
+		userErr:   e.clock.Error(2*e.stamps.Wake + time.Since(began)),
+		kernelErr: e.clock.Error(e.stamps.Precision),
+		records:   records,
 	}
-	session.deliver(b.records[:run])
+}
+
+// take decodes a packet of the given length, of which data is at least what
+// comes before the padding, that came to p. It reports whether it was one of a
+// session. p.mu is held, until the delivery has been flushed.
+func (d *delivery) take(p *Port, from peer, length int, data []byte, a stamp.Arrival) bool {
+	r := p.receiving[from]
+	if r == nil {
+		p.strangers++
+		return false
+	}
+	if r != d.session || d.run == len(d.records) {
+		d.flush()
+		d.session = r
+	}
+	if length < r.size {
+		r.stats.Short++
+		return false
+	}
+	rec := &d.records[d.run]
+	*rec = owamp.Record{}
+	if !r.opener.Open(data, rec) {
+		r.stats.Malformed++
+		return false
+	}
+	rec.TTL = a.TTL
+	if a.HasDSCP {
+		rec.DSCP = a.DSCP
+		rec.Flags |= owamp.FlagDSCP
+	}
+	if d.kernel && a.Time != 0 {
+		rec.Recv, rec.RecvErr = d.clock.Adjust(a.Time), d.kernelErr
+	} else {
+		rec.Recv, rec.RecvErr = d.now, d.userErr
+		rec.Flags |= owamp.FlagUserStamp
+	}
+	d.run++
+	return true
+}
+
+// last returns the time of the packet that was taken last.
+func (d *delivery) last() owamp.Timestamp { return d.records[d.run-1].Recv }
+
+// flush hands over what is left.
+func (d *delivery) flush() {
+	d.session.deliver(d.records[:d.run])
+	d.run = 0
 }
 
 func (r *Receiving) deliver(recs []owamp.Record) {
