@@ -7,14 +7,10 @@ import (
 	"io"
 	"iter"
 	"os"
-	"slices"
 	"sort"
 
 	"owl/owamp"
 )
-
-// chunk is how many records are read and written at a time: 64 KB.
-const chunk = 2621
 
 // A Reader reads one file. It is safe for use by many goroutines.
 type Reader struct {
@@ -129,45 +125,19 @@ func (r *Reader) Records() iter.Seq2[owamp.Record, error] { return r.RecordsFrom
 // RecordsFrom yields the records from the i-th on, counted from 0, and none if
 // there are no more than i; see [Reader.Records].
 func (r *Reader) RecordsFrom(i int64) iter.Seq2[owamp.Record, error] {
-	first := max(i, 0)
 	return func(yield func(owamp.Record, error) bool) {
-		var buf []byte
-		for i, run := first, r.runOf(first); i < r.records; run++ {
-			end := r.records
-			if run+1 < len(r.runs) {
-				end = r.runs[run+1].first
+		for recs, err := range r.Batches(i) {
+			if err != nil {
+				yield(owamp.Record{}, err)
+				return
 			}
-			for i < end {
-				n := int(min(end-i, chunk) * r.recordSize)
-				buf = slices.Grow(buf[:0], n)[:n]
-				if err := r.read(buf, r.Offset(i)); err != nil {
-					yield(owamp.Record{}, err)
+			for _, rec := range recs {
+				if !yield(rec, nil) {
 					return
-				}
-				for b := buf; len(b) > 0; b = b[r.recordSize:] {
-					var rec owamp.Record
-					if err := r.parseRecord(b, &rec); err != nil {
-						yield(owamp.Record{}, formatErrorf(r.Offset(i), "%v", err))
-						return
-					}
-					if !yield(rec, nil) {
-						return
-					}
-					i++
 				}
 			}
 		}
 	}
-}
-
-// parseRecord reads the record that b begins with into rec.
-func (r *Reader) parseRecord(b []byte, rec *owamp.Record) (err error) {
-	if r.recordSize == recordSize {
-		*rec, err = owamp.ParseRecord((*[recordSize]byte)(b))
-	} else {
-		*rec, err = parseRecordV2((*[recordSizeV2]byte)(b))
-	}
-	return err
 }
 
 // read fills b from offset on.
