@@ -243,6 +243,15 @@ func (w *Window) forgettable(e *entry, now owamp.Timestamp) bool {
 // arrive any more.
 func (w *Window) Done() bool { return w.open == w.packets }
 
+// End returns when the time of the last packet will have run out, or has, which
+// is known while that packet is in the window.
+func (w *Window) End() (at owamp.Timestamp, known bool) {
+	if w.next < w.packets || w.first == w.next {
+		return 0, false
+	}
+	return w.at(w.packets-1).scheduled.Add(w.timeout) + 1, true
+}
+
 // Progress is the state of a session while it runs, in distinct packets.
 type Progress struct {
 	Due        uint32 // their scheduled time has come

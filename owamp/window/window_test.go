@@ -154,6 +154,24 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// TestEnd: the end is known as soon as the last packet is.
+func TestEnd(t *testing.T) {
+	w := newWindow(t, fixed(second), 3, 10*second)
+	want := func(at int64, known bool) {
+		t.Helper()
+		if got, ok := w.End(); ok != known || ok && got != start+owamp.Timestamp(at) {
+			t.Errorf("end %d, known %v, want %d, %v", int64(got-start), ok, at, known)
+		}
+	}
+	want(0, false)
+	w.Arrive(packet(1, 2*second, 2*second))
+	want(0, false)
+	w.Arrive(packet(2, 3*second, 3*second))
+	want(13*second+1, true)
+	expire(w, 13*second+1)
+	want(13*second+1, true)
+}
+
 func TestNoPackets(t *testing.T) {
 	w := newWindow(t, fixed(second), 0, second)
 	if !w.Done() || w.Expire(start, nil) != 0 {

@@ -254,6 +254,9 @@ func (r *Recorder) expire() time.Duration {
 	case r.cutting:
 		wait = min(wait, r.part.End.Add(r.cfg.Spec.Timeout).Sub(now))
 	}
+	if end, known := r.win.End(); known && !r.win.Done() {
+		wait = min(wait, end.Sub(now))
+	}
 	return max(wait, gatherLeast)
 }
 
