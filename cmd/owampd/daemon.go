@@ -71,6 +71,9 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 			d.close()
 		}
 	}()
+	if d.engine, err = o.engine.Open(d.clock, log); err != nil {
+		return nil, err
+	}
 	if d.pid, err = lockPID(o.varDir); err != nil {
 		return nil, err
 	}
@@ -89,7 +92,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	if err := d.tell(o.varDir, cfg.Started); err != nil {
 		return nil, err
 	}
-	if err := id.become(); err != nil {
+	if err := id.become(o.engine); err != nil {
 		return nil, err
 	}
 	o.warnUnreadable(log)
@@ -104,9 +107,6 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		return nil, err
 	}
 	cfg.Store = d.store
-	if d.engine, err = o.engine.Open(d.clock, log); err != nil {
-		return nil, err
-	}
 	if reg != nil {
 		if err := metrics.Slip(reg, d.engine.Slip); err != nil {
 			return nil, err

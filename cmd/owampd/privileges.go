@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"owl/internal/cli"
+	"owl/probe"
 )
 
 // An identity is the user and group that owampd runs as.
@@ -71,9 +74,23 @@ func numbers(u, g string) (uid, gid int, err error) {
 
 // become goes on as id, for good and in all threads, and gives up the
 // capabilities that another than root was started with: all that needs one has
-// been done.
-func (id identity) become() error {
+// been done, but for what the engine does.
+func (id identity) become(engine cli.EngineOptions) error {
+	var kept uint // the capabilities that are, a bit each
+	if engine.Raw() {
+		kept |= capNetRaw
+	}
+	if id.uid != 0 && engine.Pacing == probe.PacingPrecise {
+		if err := allowRealTime(); err != nil {
+			return fmt.Errorf("a real-time thread for --pacing precise: %w", err)
+		}
+	}
 	if id.change {
+		if kept != 0 {
+			if err := keepCapabilities(); err != nil {
+				return fmt.Errorf("keeping capabilities: %w", err)
+			}
+		}
 		if err := syscall.Setgroups([]int{id.gid}); err != nil {
 			return fmt.Errorf("leaving the groups of root: %w", err)
 		}
@@ -87,7 +104,7 @@ func (id identity) become() error {
 	if id.uid == 0 {
 		return nil
 	}
-	if err := dropCapabilities(); err != nil {
+	if err := dropCapabilities(kept); err != nil {
 		return fmt.Errorf("giving up capabilities: %w", err)
 	}
 	return nil

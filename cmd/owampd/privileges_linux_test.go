@@ -40,9 +40,10 @@ func publicDir(t *testing.T) string {
 }
 
 // checkThreads checks that all threads of a process are nobody's and have no
-// capabilities.
-func checkThreads(t *testing.T, pid int) {
+// capabilities but those of the bits.
+func checkThreads(t *testing.T, pid int, capabilities uint64) {
 	t.Helper()
+	held := fmt.Sprintf(`%016x`, capabilities)
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	if err != nil || len(tasks) < 2 {
 		t.Fatalf("%v, threads %q", err, tasks)
@@ -54,7 +55,7 @@ func checkThreads(t *testing.T, pid int) {
 			continue // it has ended
 		}
 		checked++
-		for _, want := range []string{`Uid:(\s65534){4}`, `Gid:(\s65534){4}`, `Groups:\s(65534)? ?`, `CapPrm:\s0+`, `CapEff:\s0+`, `CapAmb:\s0+`} {
+		for _, want := range []string{`Uid:(\s65534){4}`, `Gid:(\s65534){4}`, `Groups:\s(65534)? ?`, `CapPrm:\s` + held, `CapEff:\s` + held, `CapInh:\s0+`, `CapAmb:\s0+`} {
 			if !regexp.MustCompile(`(?m)^` + want + `$`).Match(status) {
 				t.Errorf("no %s in %s:\n%s", want, task, status)
 			}
@@ -75,7 +76,7 @@ func TestPrivileges(t *testing.T) {
 	for _, user := range []string{"nobody", "-65534"} {
 		d := launchIn(t, dir, "-U", user, "-S", "127.0.0.1:0")
 		connect(t, d.addr.String())
-		checkThreads(t, d.Cmd.Process.Pid)
+		checkThreads(t, d.Cmd.Process.Pid, 0)
 		d.Signal(syscall.SIGHUP)
 		d.AwaitText(t, d.Stderr, "configuration, limits and pass-phrases reloaded\n", 1)
 		info, err := os.Stat(filepath.Join(data, "catalog"))
@@ -138,6 +139,20 @@ func TestPrivileges(t *testing.T) {
 	})
 }
 
+// forNobody builds owampd, without cgo, where nobody can run it.
+func forNobody(t *testing.T, dir string) (program string) {
+	t.Helper()
+	built, err := os.ReadFile(testprog.Build(t, "owl/cmd/owampd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(dir, "owampd")
+	if err := os.WriteFile(program, built, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
 // TestCapabilities: those that a service manager gives a process of nobody's, for
 // the port, are given up in all threads once owampd listens.
 func TestCapabilities(t *testing.T) {
@@ -145,14 +160,7 @@ func TestCapabilities(t *testing.T) {
 		t.Skip("SKIPPED: giving capabilities needs root")
 	}
 	dir := publicDir(t)
-	built, err := os.ReadFile(testprog.Build(t, "owl/cmd/owampd"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "owampd")
-	if err := os.WriteFile(program, built, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	program := forNobody(t, dir)
 	data := filepath.Join(dir, "data")
 	cmd := exec.Command(program, "-Z", "-S", "127.86.1.1:861", "-d", data, "-R", data)
 	cmd.Dir = dir
@@ -163,8 +171,65 @@ func TestCapabilities(t *testing.T) {
 	p := testprog.Start(t, cmd)
 	p.AwaitText(t, p.Stderr, "listening on 127.86.1.1:861\n", 1)
 	connect(t, "127.86.1.1:861")
-	checkThreads(t, cmd.Process.Pid)
+	checkThreads(t, cmd.Process.Pid, 0)
 	if code := p.Terminate(t); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// checkRealTime checks that a process may have real-time threads.
+func checkRealTime(t *testing.T, pid int) {
+	t.Helper()
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^Max realtime priority +1 +1 `).Match(limits) {
+		t.Errorf("no real-time threads are allowed:\n%s", limits)
+	}
+}
+
+// TestKeptCapability: raw sockets are opened as long as owampd runs, and real-time
+// threads are begun; both are allowed to nobody, and nothing else is.
+func TestKeptCapability(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: dropping privileges needs root")
+	}
+	dir := publicDir(t)
+	data := filepath.Join(dir, "data")
+	cmd := exec.Command(forNobody(t, dir), "-Z", "-U", "nobody", "-S", "127.86.1.2:861", "-d", data, "-R", data, "--transmit", "raw", "--pacing", "precise")
+	cmd.Dir = dir
+	p := testprog.Start(t, cmd)
+	p.AwaitText(t, p.Stderr, "listening on 127.86.1.2:861\n", 1)
+	checkThreads(t, cmd.Process.Pid, 1<<unix.CAP_NET_RAW)
+	if err := unix.Setrlimit(unix.RLIMIT_RTPRIO, &unix.Rlimit{Cur: 1, Max: 1}); err == nil { // root may be in a cage
+		checkRealTime(t, cmd.Process.Pid)
+	}
+	if code := p.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestLackedCapability: who may not open raw sockets is told so in one line,
+// before anything is written.
+func TestLackedCapability(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: becoming nobody needs root")
+	}
+	dir := publicDir(t)
+	data := filepath.Join(dir, "data")
+	program := forNobody(t, dir)
+	cmd := exec.Command(program, "-Z", "-S", "127.0.0.1:0", "-d", filepath.Join(data, "d"), "-R", data, "--transmit", "raw")
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	p := testprog.Start(t, cmd)
+	if code := p.ExitCode(t); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if lines := p.Stderr.Lines(); len(lines) != 1 || !strings.HasSuffix(lines[0], "want CAP_NET_RAW for sending raw") {
+		t.Errorf("stderr: %q", lines)
+	}
+	if files, err := os.ReadDir(data); err != nil || len(files) != 0 {
+		t.Errorf("files %v, %v; want none", files, err)
 	}
 }

@@ -53,19 +53,19 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
+	clock := clock.New(clock.Config{Shift: shift})
+	engine, err := p.engine.Open(clock, p.log)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	cli.WarnClock(clock.State().Synchronized, p.log)
 	setUp, cancel := until(ctx, early) // as long as there is nothing to report
 	defer cancel()
 	how, err := p.conn.Config(setUp, p.log)
 	if err != nil {
 		return unlessInterrupted(setUp, err)
 	}
-	clock := clock.New(clock.Config{Shift: shift})
-	cli.WarnClock(clock.State().Synchronized, p.log)
-	engine, err := p.engine.Open(clock, p.log)
-	if err != nil {
-		return err
-	}
-	defer engine.Close()
 	var from *aside.File
 	if p.from {
 		if from, err = sessionFile(p.fromFile); err != nil {

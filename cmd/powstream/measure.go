@@ -60,6 +60,9 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 			m.close()
 		}
 	}()
+	if m.engine, err = o.engine.Open(m.clock, log); err != nil {
+		return nil, err
+	}
 	cfg := o.stream()
 	cfg.Clock = m.clock
 	cfg.Random = rand.Reader
@@ -94,9 +97,6 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	}
 
 	if m.dir, err = lock(o.dir, log); err != nil {
-		return nil, err
-	}
-	if m.engine, err = o.engine.Open(m.clock, log); err != nil {
 		return nil, err
 	}
 	cfg.Directory = m.dir

@@ -76,7 +76,7 @@ host: zurich
 metrics: :9861
 budget: 200
 ports: 8760-8763
-engine: {pacing: precise, warm: false}
+engine: {pacing: precise, transmit: raw, warm: false}
 server:
   listen: "127.0.0.1:861"
   data: /var/lib/owl
@@ -122,7 +122,7 @@ server:
 		Metrics: ":9861",
 		Budget:  200,
 		Ports:   probe.PortRange{Low: 8760, High: 8763},
-		Engine:  cli.EngineOptions{Pacing: probe.PacingPrecise, Cold: true},
+		Engine:  cli.EngineOptions{Pacing: probe.PacingPrecise, Cold: true, Transmit: probe.TransmitRaw},
 		Server: &agentfile.Server{
 			Listen: "127.0.0.1:861", Data: "/var/lib/owl", Modes: owamp.ModeEncrypted | owamp.ModeOpen,
 			Limits: "/etc/owl/limits", Passphrases: "/etc/owl/pfs", Ports: probe.PortRange{Low: 9000, High: 9010},

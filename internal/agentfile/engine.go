@@ -11,6 +11,7 @@ func (p *parser) engineFields() []field {
 	o := &p.cfg.Engine
 	return []field{
 		{name: "pacing", read: func(n *node) { o.Pacing = word(p, n, probe.ParsePacing) }},
+		{name: "transmit", read: func(n *node) { o.Transmit = word(p, n, probe.ParseTransmit) }},
 		{name: "warm", read: func(n *node) { o.Cold = !p.flag(n) }},
 	}
 }
