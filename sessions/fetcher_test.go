@@ -16,6 +16,7 @@ import (
 	"owl/owamp/owp"
 	"owl/owamp/schedule"
 	"owl/owamp/stats"
+	"owl/probe/clock"
 )
 
 // What is written of a fetched session, and under which name, is what the
@@ -43,7 +44,9 @@ func TestWrittenAsReference(t *testing.T) {
 		}
 		defer dir.Close()
 		var written []string
-		stream := &Stream{tally: NewTally(nil), cfg: StreamConfig{
+		c := clock.New(clock.Config{})
+		stream := &Stream{tally: NewTally(c), cfg: StreamConfig{
+			Clock:     c,
 			Directory: dir,
 			Timeout:   spec.Timeout,
 			Names:     func(_, _ netip.Addr) stats.Names { return stats.Names{From: "***", To: "***"} },

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"owl/owamp"
+	"owl/probe/clock"
 )
 
 // A planner strings sessions together: each begins where the one before it
@@ -37,23 +38,20 @@ type planner struct {
 	short    bool            // it was told that sessions are short
 	told     string          // the last failure that was logged; empty: it has worked since
 
-	looked     owamp.Timestamp // the clock when it was last looked at
-	lookedMono time.Time       // and a clock that nobody sets
-	step       time.Duration   // by how much it was set since the run began
+	steps clock.Steps   // of the clock, before the run began
+	step  time.Duration // by how much it was set since, once that is too much
 }
 
 // look is how often it is looked whether the clock was set.
 const look = 5 * time.Second
 
 func newPlanner(s *Stream) *planner {
-	now := time.Now()
 	return &planner{
-		Stream:     s,
-		events:     make(chan event),
-		retryAt:    now.Add(s.cfg.Delay),
-		short:      s.length() < shortest,
-		looked:     s.cfg.Clock.Now(),
-		lookedMono: now,
+		Stream:  s,
+		events:  make(chan event),
+		retryAt: time.Now().Add(s.cfg.Delay),
+		short:   s.length() < shortest,
+		steps:   s.cfg.Clock.Steps(),
 	}
 }
 
@@ -103,7 +101,10 @@ func (p *planner) run(ctx context.Context) (again bool) {
 		p.unanchor(reason, p.next)
 	}
 	if p.step != 0 {
+		p.steps.Sum += p.step
 		p.shift()
+	} else {
+		p.steps = p.cfg.Clock.Steps()
 	}
 	if ctx.Err() != nil {
 		end := p.cfg.Clock.Now()
@@ -117,17 +118,16 @@ func (p *planner) run(ctx context.Context) (again bool) {
 	return true
 }
 
-// watchClock ends the running sessions when the clock was set: by more than a
-// time-out, so that it makes packets late or early that are not, or by so much
-// that sessions would not be set up in time.
+// watchClock ends the running sessions when the clock was set since the run
+// began: by more than a time-out, so that it makes packets late or early that are
+// not, or by so much that sessions would not be set up in time. A lesser step
+// only marks their summaries.
 func (p *planner) watchClock(end context.CancelCauseFunc) {
-	now, mono := p.cfg.Clock.Now(), time.Now()
-	step := now.Sub(p.looked) - mono.Sub(p.lookedMono)
-	p.looked, p.lookedMono = now, mono
-	if step.Abs() <= min(max(p.cfg.Timeout.Duration(), time.Second), lead/2) {
+	step := p.cfg.Clock.Steps().Since(p.steps).Sum
+	if step == p.step || step.Abs() <= min(max(p.cfg.Timeout.Duration(), time.Second), lead/2) {
 		return
 	}
-	p.step += step
+	p.step = step
 	p.log.Warn(fmt.Sprintf("the clock was set by %v: beginning anew", step.Round(time.Millisecond)))
 	end(errClockSet)
 }

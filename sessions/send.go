@@ -9,6 +9,7 @@ import (
 	"owl/owamp"
 	"owl/owamp/schedule"
 	"owl/probe"
+	"owl/probe/clock"
 	"owl/sessions/ports"
 	"owl/sessions/recorder"
 )
@@ -24,6 +25,7 @@ type sent struct {
 	at      time.Time       // when
 	whole   bool            // all time-outs were over
 	stopped bool            // the peer was told, has said so, and did not want it itself
+	steps   clock.Steps     // of the clock
 	reason  GapReason       // why the peer has recorded less than was sent, if so
 
 	// The fetcher's notes.
@@ -88,7 +90,7 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 	s.hangUp() // ends the Await
 
 	going := ctx.Err() == nil
-	s.sent.report, s.sent.at = report, time.Now()
+	s.sent.report, s.sent.at, s.sent.steps = report, time.Now(), s.cfg.Clock.Steps()
 	s.sent.stopped = lost == nil && (!going || report.NextSeq == s.spec.Packets)
 	s.sent.until, err = s.sentUntil(report.NextSeq)
 	s.track.Sent(report, s.spec.Packets)

@@ -10,6 +10,7 @@ import (
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/owamp/schedule"
+	"owl/probe/clock"
 	"owl/sessions/ports"
 	"owl/sessions/recorder"
 )
@@ -28,6 +29,8 @@ type session struct {
 	unfit  []*ports.Lease // of ports that would not do; held while others are tried
 	file   File
 	track  *Track
+	steps  clock.Steps // of the clock, when it was asked for
+	parted clock.Steps // when the last part was written
 
 	// This host receives.
 	receiving ports.Receiving
@@ -46,7 +49,8 @@ type session struct {
 
 // newSession returns a session that is not set up.
 func (s *Stream) newSession(start owamp.Timestamp, fixed bool) *session {
-	n := &session{Stream: s, start: start, fixed: fixed}
+	n := &session{Stream: s, start: start, fixed: fixed, steps: s.cfg.Clock.Steps()}
+	n.parted = n.steps
 	if s.cfg.Send {
 		n.sent = &sent{ended: make(chan struct{})}
 		n.track = s.tally.Track()

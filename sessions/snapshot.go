@@ -103,6 +103,7 @@ type Snapshot struct {
 
 	ClockError  time.Duration // how far the local clock may be off, as time stamps state it
 	ClockSynced bool          // the local clock is synchronized to UTC
+	ClockSteps  uint64        // how often the local clock was set since the stream's start
 
 	SendSlip    time.Duration // how long after its scheduled time the last packet was stamped; 0 where this host does not send
 	TransmitGap time.Duration // from the send stamp to the kernel's own, as last sampled; 0 where there is none

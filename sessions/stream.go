@@ -24,6 +24,7 @@ import (
 	"owl/owamp/stats"
 	"owl/owamp/window"
 	"owl/probe"
+	"owl/probe/clock"
 	"owl/sessions/ports"
 )
 
@@ -63,6 +64,8 @@ type Path struct {
 type Clock interface {
 	Now() owamp.Timestamp
 	Error(stamping time.Duration) owamp.ErrorEstimate
+	// Steps says how often the clock was set, and by how much.
+	Steps() clock.Steps
 }
 
 // StreamConfig describes a stream. Dial, Clock, Prober or Pool, Random and

@@ -8,6 +8,7 @@ import (
 
 	"owl/owamp"
 	"owl/probe"
+	"owl/probe/clock"
 	"owl/sessions/recorder"
 )
 
@@ -15,6 +16,7 @@ import (
 // themselves, those that run and those that are settled, for a [Snapshot].
 type Tally struct {
 	clock Clock
+	steps clock.Steps // of the clock, at first
 
 	mu      sync.Mutex
 	s       Snapshot        // what is settled, and the marks of the last packet
@@ -28,7 +30,7 @@ type Tally struct {
 
 // NewTally returns an empty tally.
 func NewTally(c Clock) *Tally {
-	return &Tally{clock: c, gaps: make(map[GapReason]time.Duration), running: make(map[*Track]struct{})}
+	return &Tally{clock: c, steps: c.Steps(), gaps: make(map[GapReason]time.Duration), running: make(map[*Track]struct{})}
 }
 
 // SetState says what the stream is doing.
@@ -92,7 +94,7 @@ func (t *Tally) Gap(reason GapReason, d time.Duration) {
 // Snapshot returns the state of all that the tally follows.
 func (t *Tally) Snapshot() Snapshot {
 	now := t.clock.Now()
-	precision := t.clock.Error(0)
+	precision, steps := t.clock.Error(0), t.clock.Steps().Since(t.steps)
 	// A track has locks of its own, and whoever holds them may be waiting to
 	// tell the tally something.
 	t.mu.Lock()
@@ -107,6 +109,7 @@ func (t *Tally) Snapshot() Snapshot {
 	defer t.mu.Unlock()
 	s := t.s
 	s.ClockError, s.ClockSynced = precision.Duration(), precision.Synchronized()
+	s.ClockSteps = steps.Count
 	s.Gaps = maps.Clone(t.gaps)
 	if t.end != 0 {
 		now = t.end

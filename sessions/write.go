@@ -10,6 +10,7 @@ import (
 	"owl/owamp/owp"
 	"owl/owamp/schedule"
 	"owl/owamp/stats"
+	"owl/probe/clock"
 	"owl/sessions/recorder"
 	"owl/sessions/spill"
 )
@@ -83,17 +84,36 @@ func (s *session) partFailed(p recorder.Part, err error) {
 func (s *session) summary(r *owp.Reader, recs iter.Seq2[owamp.Record, error], o stats.Options) ([]byte, *stats.Summary, error) {
 	h := r.Header()
 	o.BucketWidth = s.cfg.BucketWidth
+	steps := s.stepsOf(o.Last != 0)
 	sum, err := stats.Summarize(&stats.Session{
 		Spec:     h.Spec,
 		Finished: h.Finished == owp.Normal && o.Last == 0,
 		NextSeq:  h.NextSeq,
 		Skips:    r.Skips(),
+
+		ClockSteps: steps.Count,
+		ClockStep:  steps.Sum,
 	}, recs, o)
 	if err != nil {
 		return nil, nil, err
 	}
 	names := s.cfg.Names(s.spec.Sender.Addr(), s.spec.Receiver.Addr())
 	return sum.AppendMachine(nil, names, s.cfg.UnixTimes), sum, nil
+}
+
+// stepsOf returns how this host's clock was set while the session ran, or since
+// the part before this one was written.
+func (s *session) stepsOf(part bool) clock.Steps {
+	now := s.cfg.Clock.Steps()
+	if s.sent != nil && s.sent.isOver() {
+		now = s.sent.steps
+	}
+	if !part {
+		return now.Since(s.steps)
+	}
+	before := s.parted
+	s.parted = now
+	return now.Since(before)
 }
 
 // writeSummary writes text; a file that has that name already is no failure of

@@ -16,7 +16,8 @@ type Names struct{ From, To string }
 // AppendMachine appends the summary as the suite's .sum files have it, SUMMARY
 // 3.00: lines of a key, a tab and a value, and three histograms. Times are NTP
 // time stamps, with unix seconds since the Unix epoch too; delays are in
-// seconds, bins in bucket widths, TTLs as received.
+// seconds, bins in bucket widths, TTLs as received. The suite's have no CLOCK_STEP,
+// which says by how many seconds a clock was set, where one was.
 func (s *Summary) AppendMachine(b []byte, n Names, unix bool) []byte {
 	spec := &s.Session.Spec
 	text := func(key, value string) {
@@ -59,6 +60,9 @@ func (s *Summary) AppendMachine(b []byte, n Names, unix bool) []byte {
 	number("SENT", uint64(s.Sent))
 	number("SYNC", bit(s.Synced))
 	real("MAXERR", s.MaxError, true)
+	if s.Session.ClockSteps != 0 {
+		text("CLOCK_STEP", strconv.FormatFloat(s.Session.ClockStep.Seconds(), 'f', 9, 64))
+	}
 	number("DUPS", uint64(s.Duplicates))
 	number("LOST", uint64(s.Lost))
 	median, hasMedian := s.Percentile(0.5)

@@ -13,18 +13,28 @@ import (
 
 	"owl/owamp"
 	"owl/probe"
+	"owl/probe/clock"
 	"owl/sessions/ports"
 )
 
 // A Clock reads the time package's clock, which it may be told to misread, and
 // is always sure of it.
-type Clock struct{ set atomic.Int64 }
+type Clock struct {
+	set   atomic.Int64
+	steps atomic.Uint64
+}
 
 // Now returns the time.
 func (c *Clock) Now() owamp.Timestamp { return owamp.FromTime(time.Now().Add(c.off())) }
 
 // Set sets the clock forward by d, or back.
-func (c *Clock) Set(d time.Duration) { c.set.Add(int64(d)) }
+func (c *Clock) Set(d time.Duration) {
+	c.set.Add(int64(d))
+	c.steps.Add(1)
+}
+
+// Steps returns how often the clock was set, and by how much.
+func (c *Clock) Steps() clock.Steps { return clock.Steps{Count: c.steps.Load(), Sum: c.off()} }
 
 // off returns by how much the clock is fast. A nil Clock is right.
 func (c *Clock) off() time.Duration {
