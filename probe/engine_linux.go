@@ -42,7 +42,8 @@ type Engine struct {
 	reader sync.WaitGroup
 	closed chan struct{}
 
-	rings *rings // nil: packets come from the ports' own sockets
+	rings *rings        // nil: packets come from the ports' own sockets
+	dump  *capture.Dump // nil: nobody wants a file of the packets
 
 	mu      sync.Mutex
 	ports   map[int32]*Port  // by descriptor; nil: the engine is closed
@@ -122,6 +123,11 @@ func New(cfg Config) (*Engine, error) {
 		}
 		e.log.Warn("test packets are stamped when they are read, not when they arrive", "why", why, "late", e.stamps.Wake)
 	}
+	if cfg.Pcap != nil {
+		if e.dump, err = capture.NewDump(capture.DumpConfig{Writer: cfg.Pcap, Log: e.log, Except: e.lane.copiesTo()}); err != nil {
+			return nil, errors.Join(fmt.Errorf("test packets: %w", err), e.lane.close(), e.stamps.Close(), e.epoll.Close())
+		}
+	}
 	e.reader.Go(e.read)
 	return e, nil
 }
@@ -151,7 +157,11 @@ func (e *Engine) Close() error {
 	close(e.closed)
 	errs = append(errs, e.epoll.Close())
 	e.reader.Wait()
-	return errors.Join(append(errs, e.lane.close(), e.stamps.Close())...)
+	errs = append(errs, e.lane.close(), e.stamps.Close())
+	if e.dump != nil {
+		errs = append(errs, e.dump.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // read empties the ports as they become readable.

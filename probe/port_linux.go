@@ -78,6 +78,9 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 		if err == nil && e.rings != nil {
 			err = e.rings.take(p)
 		}
+		if err == nil && e.dump != nil {
+			err = e.dump.Add(p.addr, p.device)
+		}
 		if err == nil {
 			err = e.add(p)
 		}
@@ -241,6 +244,9 @@ func (p *Port) openRaw() (err error) {
 }
 
 func (p *Port) closeSockets() error {
+	if p.engine.dump != nil {
+		p.engine.dump.Remove(p.addr)
+	}
 	err := os.NewSyscallError("close", unix.Close(p.fd))
 	if p.raw != nil {
 		err = errors.Join(err, p.engine.raw.release(p.addr.Addr(), p.device))

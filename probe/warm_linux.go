@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -56,6 +57,16 @@ func newSink(ipv6 bool) (*sink, error) {
 		return nil, os.NewSyscallError("getsockname", errno)
 	}
 	return k, nil
+}
+
+// copiesTo returns where copies go.
+func (l *lane) copiesTo() (to []netip.AddrPort) {
+	for _, k := range l.sinks {
+		if k != nil {
+			to = append(to, k.to.addrPort())
+		}
+	}
+	return to
 }
 
 func (k *sink) close() error { return os.NewSyscallError("close", unix.Close(k.fd)) }
