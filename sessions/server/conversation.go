@@ -62,6 +62,18 @@ func (r *round) finished() {
 	}
 }
 
+// await counts each session that is recorded when it has run to its end.
+func (r *round) await(recorders []*recorder.Recorder) {
+	for _, rec := range recorders {
+		select {
+		case <-rec.Done():
+			r.finished()
+		case <-r.over:
+			return
+		}
+	}
+}
+
 // finishAfter counts a session that will have run to its end when wait has
 // passed, which may be a peer's idea and last for decades.
 func (r *round) finishAfter(wait time.Duration) {
@@ -170,7 +182,7 @@ func (c *conversation) prepareReceiving(s *session) error {
 	}
 	s.rec, err = recorder.New(recorder.Config{
 		Spec: &s.spec,
-		File: s.file.File,
+		File: s.file,
 		Now:  c.cfg.Clock.Now,
 		Err:  func() owamp.ErrorEstimate { return c.cfg.Clock.Error(0) },
 		Seen: func(recs []owamp.Record) {
@@ -209,27 +221,40 @@ func (c *conversation) beginAll() error {
 	for _, s := range c.sessions {
 		err := c.checkLate(&s.spec)
 		if err == nil {
-			err = c.begin(s, c.round)
+			err = c.begin(s)
 		}
 		if err != nil {
 			return fmt.Errorf("session %v: %w", s.spec.SID, err)
 		}
 	}
+	if recorders := c.recorders(); len(recorders) > 0 {
+		go c.round.await(recorders)
+	}
 	return nil
 }
 
-func (c *conversation) begin(s *session, r *round) error {
+// recorders returns those of the sessions that this host receives.
+func (c *conversation) recorders() (all []*recorder.Recorder) {
+	for _, s := range c.sessions {
+		if s.rec != nil {
+			all = append(all, s.rec)
+		}
+	}
+	return all
+}
+
+func (c *conversation) begin(s *session) error {
 	s.peer = c.peers.get(Peer{Sender: s.spec.Sender.Addr(), Receiver: s.spec.Receiver.Addr(), Receiving: s.rec != nil})
 	s.track = s.peer.tally.Track()
 	if s.rec != nil {
-		return c.beginReceiving(s, r)
+		return c.beginReceiving(s)
 	}
-	return c.beginSending(s, r)
+	return c.beginSending(s, c.round)
 }
 
 // beginReceiving lets packets in: before, the peer may not send any, and what is
 // not recorded yet takes memory.
-func (c *conversation) beginReceiving(s *session, r *round) error {
+func (c *conversation) beginReceiving(s *session) error {
 	opener := c.client.Seal(s.spec.SID).Opener()
 	receiving, err := s.lease.Port.Receive(probe.ReceiveSpec{
 		Remote: s.spec.Sender,
@@ -242,13 +267,6 @@ func (c *conversation) beginReceiving(s *session, r *round) error {
 	s.receiving = receiving
 	s.rec.Run(receiving)
 	s.track.Receive(s.rec.Live)
-	go func() {
-		select {
-		case <-s.rec.Done():
-			r.finished()
-		case <-r.over:
-		}
-	}()
 	return nil
 }
 
@@ -346,7 +364,7 @@ func (c *conversation) end(settle func(*session) (recorder.Report, error)) {
 func (c *conversation) keep(s *session, complete bool) error {
 	measure := s.file.size
 	if !complete {
-		measure = func() (int64, error) { return salvage(s.file.File) }
+		measure = s.file.salvage
 	}
 	size, err := measure()
 	if err == nil {

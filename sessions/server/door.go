@@ -79,9 +79,13 @@ func (d *door) leave(peer netip.Addr) {
 // time: 1 GB of them.
 const maxEntries = 64 << 20
 
-// A need is what sessions that are recorded take, whatever the limits say: open
-// files, and packets that are waited for.
-type need struct{ files, entries int }
+// maxRecorded bounds the sessions that are recorded at a time: some 200 MB of
+// what belongs to them whatever they wait for.
+const maxRecorded = 1 << 15
+
+// A need is what sessions that are recorded take, whatever the limits say: how
+// many they are, and how many packets they wait for.
+type need struct{ sessions, entries int }
 
 // room is where sessions that are recorded find what they need. As with [door],
 // the last eighth is for hosts that have none.
@@ -102,7 +106,7 @@ func needOf(spec *owamp.SessionSpec) (need, error) {
 	if err != nil {
 		return need{}, err
 	}
-	n := need{files: 1}
+	n := need{sessions: 1}
 	if entries := min(gen.Within(3*min(spec.Timeout, math.MaxUint64/3)), uint64(spec.Packets)); entries <= window.MaxEntries {
 		n.entries = int(entries)
 	}
@@ -114,12 +118,12 @@ func (r *room) take(host netip.Addr, n need) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own, rest := r.hosts[host], need{}
-	if own.files > 0 {
-		rest = need{r.most.files / 8, r.most.entries / 8}
+	if own.sessions > 0 {
+		rest = need{r.most.sessions / 8, r.most.entries / 8}
 	}
 	switch {
-	case r.left.files-n.files < rest.files:
-		return refuse(owamp.AcceptTemporaryLimit, "%d sessions are recorded, %d of them for %v: want no more", r.most.files-r.left.files, own.files, host)
+	case r.left.sessions-n.sessions < rest.sessions:
+		return refuse(owamp.AcceptTemporaryLimit, "%d sessions are recorded, %d of them for %v: want no more", r.most.sessions-r.left.sessions, own.sessions, host)
 	case r.left.entries-n.entries < rest.entries:
 		return refuse(owamp.AcceptTemporaryLimit, "up to %d packets to be waited for at a time: want at most %d", n.entries, max(r.left.entries-rest.entries, 0))
 	}
@@ -136,13 +140,13 @@ func (r *room) give(host netip.Addr, n need) {
 
 func (r *room) add(host netip.Addr, n need, sign int) {
 	own := r.hosts[host]
-	own.files += sign * n.files
+	own.sessions += sign * n.sessions
 	own.entries += sign * n.entries
 	r.hosts[host] = own
 	if own == (need{}) {
 		delete(r.hosts, host)
 	}
-	r.left.files -= sign * n.files
+	r.left.sessions -= sign * n.sessions
 	r.left.entries -= sign * n.entries
 }
 

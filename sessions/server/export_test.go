@@ -14,13 +14,13 @@ func (s *Server) Used(class string) policy.Request {
 
 // Narrow leaves room for that many sessions that are recorded, and packets that
 // these wait for.
-func (s *Server) Narrow(files, entries int) { s.room = newRoom(need{files, entries}) }
+func (s *Server) Narrow(sessions, entries int) { s.room = newRoom(need{sessions, entries}) }
 
 // Room returns how much room is left.
-func (s *Server) Room() (files, entries int) {
+func (s *Server) Room() (sessions, entries int) {
 	s.room.mu.Lock()
 	defer s.room.mu.Unlock()
-	return s.room.left.files, s.room.left.entries
+	return s.room.left.sessions, s.room.left.entries
 }
 
 // Derivations returns what a key derivation takes a place in while it runs.

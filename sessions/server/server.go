@@ -156,7 +156,7 @@ func New(cfg Config) *Server {
 		strangers:   newHush(),
 		derivations: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)), // the other half measures
 		door:        door{peers: make(map[netip.Addr]int)},
-		room:        newRoom(need{files: openFiles() / 8 * 3, entries: maxEntries}),
+		room:        newRoom(need{sessions: maxRecorded, entries: maxEntries}),
 	}
 	s.settings = s.complete(cfg.Settings)
 	cfg.Store.adopt(s.ledger)

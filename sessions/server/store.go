@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"owl/owamp"
@@ -66,32 +65,17 @@ func (s *Store) hierarchy() string         { return filepath.Join(s.dir, "hierar
 func (s *Store) catalog() string           { return filepath.Join(s.dir, "catalog") }
 func (s *Store) link(sid owamp.SID) string { return filepath.Join(s.catalog(), owpName(sid)) }
 
-// A File is the file of a session that is recorded into a [Store].
-type File struct {
-	*os.File
-	store   *Store
-	sid     owamp.SID
-	creator policy.Peer
-	// settling is set before what is in the file may change other than by
-	// growing; done is closed when the file is kept, or gone.
-	settling atomic.Bool
-	done     chan struct{}
-}
-
 // Create makes the file of a session that creator has asked for, and for which
 // account is held. It is empty, and in the catalog.
 func (s *Store) Create(sid owamp.SID, account *policy.Reservation, creator policy.Peer) (_ *File, err error) {
-	f := &File{store: s, sid: sid, creator: creator, done: make(chan struct{})}
 	dir := filepath.Join(s.hierarchy(), filepath.FromSlash(account.Class().Path()))
+	f := &File{path: filepath.Join(dir, owpName(sid)), store: s, sid: sid, creator: creator, done: make(chan struct{})}
 	if err := s.enter(sid, stored{dir: dir, recent: f, account: account}); err != nil {
 		return nil, err
 	}
 	var made []string
 	defer func() {
 		if err != nil {
-			if f.File != nil {
-				f.Close()
-			}
 			for _, name := range slices.Backward(made) {
 				_ = os.Remove(name) // at worst the next start does it
 			}
@@ -110,12 +94,12 @@ func (s *Store) Create(sid owamp.SID, account *policy.Reservation, creator polic
 	if err := os.WriteFile(name, append(by, '\n'), 0o644); err != nil {
 		return nil, err
 	}
-	name = filepath.Join(dir, owpName(sid))
-	if f.File, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
+	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
 		return nil, err
 	}
-	made = append(made, name)
-	return f, os.Symlink(name, s.link(sid))
+	made = append(made, f.path)
+	return f, errors.Join(file.Close(), os.Symlink(f.path, s.link(sid)))
 }
 
 // enter adds a session to those that there are.
@@ -149,63 +133,6 @@ func (s *Store) lookup(sid owamp.SID) (stored, bool) {
 	defer s.mu.Unlock()
 	e, ok := s.all[sid]
 	return e, ok
-}
-
-// size returns how many octets there are of a file that is complete; if nothing
-// was recorded in it, because the peer went before, that is an error.
-func (f *File) size() (int64, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	r, err := owp.NewReader(f, info.Size())
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	if r.Header().Finished == owp.Incomplete && r.Len() == 0 {
-		return 0, errWorthless
-	}
-	return info.Size(), nil
-}
-
-// Settle says that the file is about to get its final content.
-func (f *File) Settle() { f.settling.Store(true) }
-
-// Keep closes a file that is complete. Its disk is accounted for by account
-// from now on.
-func (f *File) Keep(account *policy.Reservation) error {
-	err := errors.Join(f.confirmCreator(), f.Close())
-	f.store.mu.Lock()
-	e := f.store.all[f.sid]
-	e.recent, e.account = nil, account
-	f.store.all[f.sid] = e
-	f.store.mu.Unlock()
-	close(f.done)
-	return err
-}
-
-// confirmCreator brings the name of the creator to the disk. Those who delete
-// what is old then see it as young as the file, or it was deleted and is made
-// again.
-func (f *File) confirmCreator() error {
-	text, err := f.creator.AppendText(nil)
-	if err != nil {
-		return err
-	}
-	by, err := os.OpenFile(filepath.Join(filepath.Dir(f.Name()), byName(f.sid)), os.O_WRONLY|os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = by.WriteAt(append(text, '\n'), 0)
-	return errors.Join(err, by.Sync(), by.Close())
-}
-
-// Discard closes and removes the file.
-func (f *File) Discard() error {
-	err := errors.Join(f.Close(), f.store.remove(f.sid))
-	f.store.leave(f.sid) // whatever could not be removed
-	close(f.done)
-	return err
 }
 
 // remove deletes a session: first its entry in the catalog, by which others
