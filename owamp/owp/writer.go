@@ -24,6 +24,7 @@ type Writer struct {
 	data    int64 // where the records begin
 	records int64 // in the file and in buf
 	buf     []byte
+	most    int // octets of buf
 	err     error
 
 	received bool
@@ -79,7 +80,7 @@ func newWriter(f storage, spec *owamp.SessionSpec) *Writer {
 		packets: spec.Packets,
 		timeout: spec.Timeout,
 		data:    sizeOfHeader(len(spec.Slots)),
-		buf:     make([]byte, 0, min(chunk, max(int64(spec.Packets), 1))*recordSize),
+		most:    int(min(chunk, max(int64(spec.Packets), 1)) * recordSize),
 	}
 }
 
@@ -87,8 +88,8 @@ func newWriter(f storage, spec *owamp.SessionSpec) *Writer {
 // for [Writer.Flush].
 func (w *Writer) Len() int64 { return w.records }
 
-// Write appends recs. It does not allocate. A record without a valid error
-// estimate is an error: no reader takes it.
+// Write appends recs. Once its buffer has grown, it does not allocate. A record
+// without a valid error estimate is an error: no reader takes it.
 func (w *Writer) Write(recs ...owamp.Record) error {
 	for i := range recs {
 		if w.err != nil {
@@ -106,14 +107,29 @@ func (w *Writer) write(r *owamp.Record) error {
 	if w.records == math.MaxUint32 {
 		return fmt.Errorf("record %d: want at most %[1]d in a file", w.records)
 	}
-	if len(w.buf) == cap(w.buf) {
+	if len(w.buf) == w.most {
 		if err := w.Flush(); err != nil {
 			return err
 		}
 	}
+	w.reserve()
 	w.buf = r.Append(w.buf)
 	w.count(r)
 	return nil
+}
+
+// leastBuffer is how much room there is at first, in records: of most sessions
+// there are fewer between two times of Flush, and there may be thousands.
+const leastBuffer = 32
+
+// reserve sees to it that buf has room for a record. It grows to what comes
+// between two times of Flush.
+func (w *Writer) reserve() {
+	if len(w.buf) < cap(w.buf) {
+		return
+	}
+	size := min(max(leastBuffer*recordSize, 2*cap(w.buf)), w.most)
+	w.buf = append(make([]byte, 0, size), w.buf...)
 }
 
 // count takes note of the next record.
@@ -226,7 +242,7 @@ func (w *Writer) writeCount(records, skips int64) error {
 // one. Nothing is buffered.
 func (w *Writer) retain(keep func(owamp.Record) bool) error {
 	kept := int64(-1) // how many have been kept; -1 until one is dropped
-	buf := w.buf[:cap(w.buf)]
+	buf := make([]byte, min(chunk, w.records)*recordSize)
 	for i := int64(0); i < w.records; {
 		b := buf[:min(w.records-i, int64(len(buf)/recordSize))*recordSize]
 		if _, err := w.file.ReadAt(b, w.data+i*recordSize); err != nil {
