@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -60,7 +61,7 @@ func TestFilesWithoutDescriptors(t *testing.T) {
 		if text, err := os.ReadFile(f.Name()); err != nil || string(text) != "\x00"+string([]byte{byte(i)}) {
 			t.Errorf("file %d has %q, %v", i, text, err)
 		}
-		if n, err := f.ReadAt(make([]byte, 3), 0); n != 2 || err != io.EOF {
+		if n, err := f.ReadAt(make([]byte, 3), 0); n != 2 || !errors.Is(err, io.EOF) {
 			t.Errorf("read of file %d: %d octets, %v, want 2 and the end", i, n, err)
 		}
 	}

@@ -17,14 +17,19 @@ import (
 // packets. What grows beyond goes to disk as a whole.
 const MaxMemory = 256 << 10
 
+// pageSize is in octets. A file that grows page by page is never copied, and
+// takes little more memory than it has octets.
+const pageSize = 1 << 10
+
 // A File is a file without a name. It may be used by many goroutines at once,
 // as an *os.File may.
 type File struct {
 	dir string
 
 	mu     sync.Mutex
-	data   []byte
-	disk   *os.File // nil: all is in data
+	pages  []*[pageSize]byte // what lies behind size is zero
+	size   int64
+	disk   *os.File // nil: all is in pages
 	offset int64    // of the next Write
 	closed bool
 }
@@ -46,7 +51,7 @@ func (f *File) Stat() (fs.FileInfo, error) {
 	case f.disk != nil:
 		return f.disk.Stat()
 	}
-	return info{name: f.Name(), size: int64(len(f.data))}, nil
+	return info{name: f.Name(), size: f.size}, nil
 }
 
 // ReadAt implements [io.ReaderAt].
@@ -60,14 +65,27 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		return 0, f.fail("read", fmt.Errorf("offset %d: want none below 0", off))
 	case f.disk != nil:
 		return f.disk.ReadAt(p, off)
-	case off >= int64(len(f.data)):
+	case off >= f.size:
 		return 0, io.EOF
 	}
-	n := copy(p, f.data[off:])
+	n := f.each(p[:min(int64(len(p)), f.size-off)], off, func(p, page []byte) { copy(p, page) })
 	if n < len(p) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// each goes through p, which stands for what lies at off, page by page, and
+// returns the length of p.
+func (f *File) each(p []byte, off int64, do func(p, page []byte)) int {
+	for done := 0; done < len(p); {
+		at := off + int64(done)
+		page := f.pages[at/pageSize][at%pageSize:]
+		part := p[done:min(len(p), done+len(page))]
+		do(part, page[:len(part)])
+		done += len(part)
+	}
+	return len(p)
 }
 
 // WriteAt implements [io.WriterAt].
@@ -102,20 +120,22 @@ func (f *File) writeAt(p []byte, off int64) (int, error) {
 	if f.disk != nil {
 		return f.disk.WriteAt(p, off)
 	}
-	if end := int(off) + len(p); end > len(f.data) {
-		f.resize(end)
-	}
-	return copy(f.data[off:], p), nil
+	f.resize(max(f.size, off+int64(len(p))))
+	return f.each(p, off, func(p, page []byte) { copy(page, p) }), nil
 }
 
-// resize makes data size octets long; new ones are zero. f.mu is held.
-func (f *File) resize(size int) {
-	if more := size - len(f.data); more > 0 {
-		f.data = append(f.data, make([]byte, more)...)
-		return
+// resize makes the file size octets long; new ones are zero. f.mu is held.
+func (f *File) resize(size int64) {
+	for int64(len(f.pages))*pageSize < size {
+		f.pages = append(f.pages, new([pageSize]byte))
 	}
-	clear(f.data[size:])
-	f.data = f.data[:size]
+	pages := (size + pageSize - 1) / pageSize
+	clear(f.pages[pages:])
+	f.pages = f.pages[:pages]
+	if used := size % pageSize; used > 0 && size < f.size {
+		clear(f.pages[pages-1][used:])
+	}
+	f.size = size
 }
 
 // spill moves the file to disk. f.mu is held.
@@ -126,12 +146,17 @@ func (f *File) spill() error {
 	}
 	err = os.Remove(disk.Name()) // it lives as long as it is open
 	if err == nil {
-		_, err = disk.WriteAt(f.data, 0)
+		for i := range f.pages {
+			n := min(f.size-int64(i)*pageSize, pageSize)
+			if _, err = disk.Write(f.pages[i][:n]); err != nil {
+				break
+			}
+		}
 	}
 	if err != nil {
 		return errors.Join(err, disk.Close())
 	}
-	f.disk, f.data = disk, nil
+	f.disk, f.pages = disk, nil
 	return nil
 }
 
@@ -166,7 +191,7 @@ func (f *File) Truncate(size int64) error {
 	if f.disk != nil {
 		return f.disk.Truncate(size)
 	}
-	f.resize(int(size))
+	f.resize(size)
 	return nil
 }
 
@@ -180,7 +205,7 @@ func (f *File) Close() error {
 	if f.closed {
 		return f.fail("close", fs.ErrClosed)
 	}
-	f.closed, f.data = true, nil
+	f.closed, f.pages = true, nil
 	if f.disk != nil {
 		return f.disk.Close()
 	}
