@@ -15,10 +15,12 @@ import (
 // cost of adding depends on how far the delays spread.
 type Fixed struct {
 	width float64
-	index map[int32]int // bin to its place in bins
+	index map[int32]int32 // bin to its place in bins
 	bins  []fixedBin    // in the order in which they were first seen
 	count uint64
-	last  int // place of the bin that was added to last
+	// near has, at a bin modulo its length, the place of that bin if it was the
+	// last one there: delays keep to few bins for long.
+	near [512]int32
 }
 
 type fixedBin struct {
@@ -32,7 +34,7 @@ func NewFixed(width float64) *Fixed {
 	if !(width > 0) || math.IsInf(width, 1) {
 		panic(fmt.Sprintf("histogram: bin width %g, want a finite number of seconds above 0", width))
 	}
-	return &Fixed{width: width, index: make(map[int32]int)}
+	return &Fixed{width: width, index: make(map[int32]int32)}
 }
 
 // Width returns the width of a bin in seconds.
@@ -60,19 +62,19 @@ func (f *Fixed) AddBin(bin int32, n uint64) {
 		return
 	}
 	f.count += n
-	// Delays come in runs: most fall into the bin of the one before.
-	if f.last < len(f.bins) && f.bins[f.last].bin == bin {
-		f.bins[f.last].count += n
+	near := &f.near[uint32(bin)%uint32(len(f.near))]
+	if i := int(*near); i < len(f.bins) && f.bins[i].bin == bin {
+		f.bins[i].count += n
 		return
 	}
 	i, ok := f.index[bin]
 	if !ok {
-		i = len(f.bins)
+		i = int32(len(f.bins))
 		f.index[bin] = i
 		f.bins = append(f.bins, fixedBin{bin: bin})
 	}
 	f.bins[i].count += n
-	f.last = i
+	*near = i
 }
 
 // Merge adds what o has counted. The widths must be equal.

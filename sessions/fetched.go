@@ -42,7 +42,7 @@ func (s *session) writeFetchedPart(file File) error {
 		return err
 	}
 	p := s.sent.part
-	text, sum, err := s.summary(r, r.Records(), stats.Options{First: p.First, Last: p.Last})
+	text, sum, err := s.summary(r, r.Batches(0), stats.Options{First: p.First, Last: p.Last})
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (s *session) writeParts(r *owp.Reader) {
 		if !complete && p.Last-1 > s.sent.last {
 			return
 		}
-		text, sum, err := s.summary(r, r.RecordsFrom(from), stats.Options{First: p.First, Last: p.Last})
+		text, sum, err := s.summary(r, r.Batches(from), stats.Options{First: p.First, Last: p.Last})
 		if err == nil {
 			from += max(sum.Next, 0)
 			err = s.writeSummary(text, p.Start, p.End)

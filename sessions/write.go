@@ -49,7 +49,7 @@ func (s *session) write(settled bool) (owamp.Timestamp, error) {
 	if s.cfg.Directory == nil {
 		return end, nil
 	}
-	text, _, unsummarized := s.summary(r, r.Records(), stats.Options{})
+	text, _, unsummarized := s.summary(r, r.Batches(0), stats.Options{})
 	s.file = nil // its name is no longer ours to remove
 	path, err := s.cfg.Directory.Commit(file, s.start, end)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *session) write(settled bool) (owamp.Timestamp, error) {
 
 // writePart writes the summary of a part of a session that still runs.
 func (s *session) writePart(r *owp.Reader, p recorder.Part) {
-	text, _, err := s.summary(r, r.RecordsFrom(p.Offset), stats.Options{First: p.First, Last: p.Last})
+	text, _, err := s.summary(r, r.Batches(p.Offset), stats.Options{First: p.First, Last: p.Last})
 	if err == nil {
 		err = s.writeSummary(text, p.Start, p.End)
 	}
@@ -81,7 +81,7 @@ func (s *session) partFailed(p recorder.Part, err error) {
 
 // summary computes the text of a summary file. Those of parts say that the
 // session has not finished, as the reference has it.
-func (s *session) summary(r *owp.Reader, recs iter.Seq2[owamp.Record, error], o stats.Options) ([]byte, *stats.Summary, error) {
+func (s *session) summary(r *owp.Reader, recs iter.Seq2[[]owamp.Record, error], o stats.Options) ([]byte, *stats.Summary, error) {
 	h := r.Header()
 	o.BucketWidth = s.cfg.BucketWidth
 	steps := s.stepsOf(o.Last != 0)

@@ -147,7 +147,7 @@ func TestGoldenPowstream(t *testing.T) {
 		_, unix := values["UNIX_START_TIME"]
 		// Whether a session has ended, when its parts are summarized, is
 		// not in the file any more.
-		sum, err := stats.Summarize(&stats.Session{Spec: f.Header().Spec, Finished: key.finished == 1, Skips: f.Skips()}, f.Records(), stats.Options{BucketWidth: key.width, First: first, Last: first + key.n})
+		sum, err := stats.Summarize(&stats.Session{Spec: f.Header().Spec, Finished: key.finished == 1, Skips: f.Skips()}, f.Batches(0), stats.Options{BucketWidth: key.width, First: first, Last: first + key.n})
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}

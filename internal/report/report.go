@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net/netip"
 	"time"
 
@@ -143,12 +144,14 @@ func (s *session) used() int64 { return s.Len() - s.damage.Contradictions }
 
 // writeRaw prints all records.
 func (r *Reporter) writeRaw(s *session) error {
-	for rec, err := range r.records(s.Reader, 0) {
+	for recs, err := range r.records(s.Reader, 0) {
 		if err != nil {
 			return err
 		}
-		if _, err := r.out.Write(stats.AppendRaw(r.out.AvailableBuffer(), &rec)); err != nil {
-			return err
+		for i := range recs {
+			if _, err := r.out.Write(stats.AppendRaw(r.out.AvailableBuffer(), &recs[i])); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -269,16 +272,20 @@ func (r *Reporter) noteEstimate(s *session, sum *stats.Summary) {
 }
 
 // records yields a file's records from begin on, as many as the options allow.
-// It ends with the reporter's context, which it looks at now and then.
-func (r *Reporter) records(f *owp.Reader, begin int64) iter.Seq2[owamp.Record, error] {
-	return func(yield func(owamp.Record, error) bool) {
-		var n int64
-		for rec, err := range f.RecordsFrom(begin) {
-			if n&0xfff == 0 && r.ctx.Err() != nil {
-				yield(owamp.Record{}, errors.New("interrupted"))
+// It ends with the reporter's context.
+func (r *Reporter) records(f *owp.Reader, begin int64) iter.Seq2[[]owamp.Record, error] {
+	return func(yield func([]owamp.Record, error) bool) {
+		left := int64(math.MaxInt64)
+		if r.Limit > 0 && !r.Raw {
+			left = r.Limit
+		}
+		for recs, err := range f.Batches(begin) {
+			if r.ctx.Err() != nil {
+				yield(nil, errors.New("interrupted"))
 				return
 			}
-			if n++; !yield(rec, err) || n == r.Limit && !r.Raw {
+			recs = recs[:min(int64(len(recs)), left)]
+			if left -= int64(len(recs)); !yield(recs, err) || left == 0 {
 				return
 			}
 		}

@@ -2,7 +2,6 @@ package stats_test
 
 import (
 	"fmt"
-	"iter"
 	"net/netip"
 	"time"
 
@@ -25,18 +24,16 @@ func ExampleSummarize() {
 			Timeout:  owamp.IntervalOf(10 * time.Second),
 		},
 	}
-	var records iter.Seq2[owamp.Record, error] = func(yield func(owamp.Record, error) bool) {
-		for seq, delay := range []time.Duration{2 * time.Millisecond, 0, 5 * time.Millisecond, 3 * time.Millisecond} {
-			r := owamp.Record{Seq: uint32(seq), Sent: start.AddDuration(time.Duration(seq+1) * time.Second), TTL: 255}
-			if delay > 0 {
-				r.Recv = r.Sent.AddDuration(delay)
-			}
-			if !yield(r, nil) {
-				return
-			}
+	var records []owamp.Record
+	for seq, delay := range []time.Duration{2 * time.Millisecond, 0, 5 * time.Millisecond, 3 * time.Millisecond} {
+		r := owamp.Record{Seq: uint32(seq), Sent: start.AddDuration(time.Duration(seq+1) * time.Second), TTL: 255}
+		if delay > 0 {
+			r.Recv = r.Sent.AddDuration(delay)
 		}
+		records = append(records, r)
 	}
-	sum, err := stats.Summarize(session, records, stats.Options{BucketWidth: 0.001})
+	file := func(yield func([]owamp.Record, error) bool) { yield(records, nil) } // as owp's Reader.Batches
+	sum, err := stats.Summarize(session, file, stats.Options{BucketWidth: 0.001})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,6 +1,11 @@
 package stats
 
-import "math"
+import (
+	"math"
+	"math/big"
+	"math/bits"
+	"slices"
+)
 
 // A Finite describes the conditional distribution of RFC 6049 section 4.1.2, on
 // which the one-way delay metrics of RFC 8912 sections 7 and 8 stand: the delays
@@ -9,8 +14,9 @@ import "math"
 // arithmetic.
 type Finite struct {
 	n        uint64
-	min, max int64   // 2^-32 s
-	mean, m2 float64 // likewise, by Welford's recurrence: the sum of squares from the mean
+	min, max int64     // 2^-32 s
+	sum      [2]uint64 // likewise, in two's complement, the lower half first
+	squares  [3]uint64 // the sum of squares, likewise
 }
 
 // add counts a delay in units of 2^-32 s.
@@ -20,9 +26,14 @@ func (f *Finite) add(d int64) {
 	}
 	f.n++
 	f.min, f.max = min(f.min, d), max(f.max, d)
-	off := float64(d) - f.mean
-	f.mean += off / float64(f.n)
-	f.m2 += float64(off * (float64(d) - f.mean)) // the conversion has all machines round alike
+	var carry uint64
+	f.sum[0], carry = bits.Add64(f.sum[0], uint64(d), 0)
+	f.sum[1] += uint64(d>>63) + carry
+	magnitude := uint64(max(d, -d)) // right for the least number, too
+	high, low := bits.Mul64(magnitude, magnitude)
+	f.squares[0], carry = bits.Add64(f.squares[0], low, 0)
+	f.squares[1], carry = bits.Add64(f.squares[1], high, carry)
+	f.squares[2] += carry
 }
 
 // Len returns how many delays there are.
@@ -36,11 +47,47 @@ func (f *Finite) Min() float64 { return float64(f.min) / two32 }
 func (f *Finite) Max() float64 { return float64(f.max) / two32 }
 
 // Mean returns the mean delay in seconds.
-func (f *Finite) Mean() float64 { return f.mean / two32 }
+func (f *Finite) Mean() float64 { return quotient(f.total(), f.count()) / two32 }
 
 // StdDev returns the standard deviation of the delays as a population, in
 // seconds (RFC 8912 section 7.4.2.5).
-func (f *Finite) StdDev() float64 { return math.Sqrt(f.m2/float64(f.n)) / two32 }
+func (f *Finite) StdDev() float64 {
+	// n² times the variance is n times the sum of squares less the square of
+	// the sum.
+	n, sum := f.count(), f.total()
+	v := unsigned(f.squares[:])
+	v.Mul(v, n).Sub(v, sum.Mul(sum, sum))
+	return math.Sqrt(quotient(v, n.Mul(n, n))) / two32
+}
+
+func (f *Finite) count() *big.Int { return new(big.Int).SetUint64(f.n) }
+
+// total returns the sum of the delays.
+func (f *Finite) total() *big.Int {
+	sum := unsigned(f.sum[:])
+	if int64(f.sum[1]) < 0 {
+		sum.Sub(sum, new(big.Int).Lsh(big.NewInt(1), 128))
+	}
+	return sum
+}
+
+// unsigned returns the number whose words are given, the lowest first.
+func unsigned(words []uint64) *big.Int {
+	n := new(big.Int)
+	for _, w := range slices.Backward(words) {
+		n.Lsh(n, 64).Or(n, new(big.Int).SetUint64(w))
+	}
+	return n
+}
+
+// quotient returns a/b, rounded once; NaN without a b.
+func quotient(a, b *big.Int) float64 {
+	if b.Sign() == 0 {
+		return math.NaN()
+	}
+	q, _ := new(big.Rat).SetFrac(a, b).Float64()
+	return q
+}
 
 // FinitePercentile returns the delay in seconds that the share alpha, from 0 to
 // 1, of the packets that arrived did not exceed, as the far border of a bin; ok

@@ -6,22 +6,38 @@ package stats
 // The extent of a packet is how many arrivals of greater numbers precede it
 // without interruption; it is n-reordered for each n up to its extent. To know
 // it only arrivals matter that no later one of a lower number hides, so each
-// arrival is put on a stack once and taken off once.
+// arrival is put on a stack once and taken off once. Packets that come one
+// after the other in their order lie there together.
 type reordering struct {
-	depth    int64     // greater extents count as this one
-	received int64     // arrivals so far
-	stack    []arrival // ascending both ways
-	hidden   int       // of the stack's lower end, which nobody can ask for any more
-	extents  []uint32  // extents[e-1] packets have the extent e
+	depth    int64    // greater extents count as this one
+	received int64    // arrivals so far
+	stack    []row    // ascending both ways
+	hidden   int      // of the stack's lower end, which nobody can ask for any more
+	extents  []uint32 // extents[e-1] packets have the extent e
 }
 
-type arrival struct {
-	seq   uint32
-	index int64
+// A row is the arrivals index, index+1, … of the packets seq, seq+1, …
+type row struct {
+	seq, n uint32
+	index  int64
 }
 
 // arrive counts the arrival of seq. No number below settled will come again.
 func (r *reordering) arrive(seq, settled uint32) {
+	if top := len(r.stack) - 1; top >= 0 && r.stack[top].seq+r.stack[top].n == seq && r.stack[top].index+int64(r.stack[top].n) == r.received {
+		r.stack[top].n++
+	} else {
+		r.interrupt(seq)
+	}
+	r.received++
+	// Of the arrivals up to settled only the last can stop a later one.
+	for r.hidden+1 < len(r.stack) && r.stack[r.hidden+1].seq <= settled {
+		r.hidden++
+	}
+}
+
+// interrupt counts the arrival of seq, which does not follow the one before.
+func (r *reordering) interrupt(seq uint32) {
 	top := len(r.stack)
 	for top > r.hidden && r.stack[top-1].seq > seq {
 		top--
@@ -29,7 +45,9 @@ func (r *reordering) arrive(seq, settled uint32) {
 	r.stack = r.stack[:top]
 	extent := r.received
 	if top > r.hidden {
-		extent -= r.stack[top-1].index + 1
+		last := &r.stack[top-1]
+		last.n = min(last.n, seq-last.seq+1)
+		extent -= last.index + int64(last.n)
 	}
 	if extent = min(extent, r.depth); extent > 0 {
 		for int64(len(r.extents)) < extent {
@@ -41,12 +59,7 @@ func (r *reordering) arrive(seq, settled uint32) {
 		r.stack = r.stack[:copy(r.stack, r.stack[r.hidden:])]
 		r.hidden = 0
 	}
-	r.stack = append(r.stack, arrival{seq, r.received})
-	r.received++
-	// Of the arrivals up to settled only the last can stop a later one.
-	for r.hidden+1 < len(r.stack) && r.stack[r.hidden+1].seq <= settled {
-		r.hidden++
-	}
+	r.stack = append(r.stack, row{seq, 1, r.received})
 }
 
 // counts returns how many packets are n-reordered, at index n-1, up to the

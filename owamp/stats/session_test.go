@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"owl/owamp"
@@ -67,10 +68,10 @@ func lostRecord(seq uint32, due owamp.Timestamp) owamp.Record {
 }
 
 // yield yields records as a file does.
-func yield(recs []owamp.Record) iter.Seq2[owamp.Record, error] {
-	return func(yield func(owamp.Record, error) bool) {
-		for _, r := range recs {
-			if !yield(r, nil) {
+func yield(recs []owamp.Record) iter.Seq2[[]owamp.Record, error] {
+	return func(yield func([]owamp.Record, error) bool) {
+		for some := range slices.Chunk(recs, 100) {
+			if !yield(slices.Clone(some), nil) {
 				return
 			}
 		}

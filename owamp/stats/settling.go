@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"owl/owamp"
-	"owl/owamp/schedule"
 )
 
 // maxSpan bounds how far a sequence number may be ahead of one that can still
@@ -28,13 +27,14 @@ const (
 // stand behind one with a later stamp, of another queue or before a step of the
 // clock; so it settles only what was due two time-outs before.
 type settling struct {
-	schedule schedule.Generator // stands after base
-	timeout  owamp.Interval
-	base     uint32          // all below are settled
-	due      owamp.Timestamp // scheduled time of base
-	fates    []fate          // a ring: the fate of seq is at seq modulo its length, a power of 2
-	seen     uint32          // all from here on are unknown
-	budget   int64           // how many packets may still be settled; each record adds one
+	waits   *waits // stand after base
+	timeout owamp.Interval
+	base    uint32          // all below are settled
+	due     owamp.Timestamp // scheduled time of base
+	wait    owamp.Interval  // how long it is after the one before, if that was settled here
+	fates   []fate          // a ring: the fate of seq is at seq modulo its length, a power of 2
+	seen    uint32          // all from here on are unknown
+	budget  int64           // how many packets may still be settled; each record adds one
 }
 
 // settleBefore settles all packets below that of r, which is lost.
@@ -69,7 +69,12 @@ func (s *settling) settle() error {
 		s.fates[s.base&uint32(len(s.fates)-1)] = unknown
 	}
 	s.base++
-	s.due = s.due.Add(s.schedule.Next())
+	if len(s.waits.next) == 0 {
+		s.waits.more()
+	}
+	s.wait = s.waits.next[0]
+	s.waits.next = s.waits.next[1:]
+	s.due = s.due.Add(s.wait)
 	return nil
 }
 

@@ -122,8 +122,8 @@ func TestSummarizeParts(t *testing.T) {
 		for first := uint32(0); first < s.Spec.Packets; first += 70 {
 			last := min(first+70, s.Spec.Packets)
 			var read int
-			records := func(y func(owamp.Record, error) bool) {
-				yield(rest)(func(r owamp.Record, err error) bool { read++; return y(r, err) })
+			records := func(y func([]owamp.Record, error) bool) {
+				yield(rest)(func(recs []owamp.Record, err error) bool { read += len(recs); return y(recs, err) })
 			}
 			sum, err := Summarize(s, records, Options{First: first, Last: last, After: before, BucketWidth: 0.0005})
 			if err != nil {
@@ -226,10 +226,8 @@ func TestSummarizeBoundsTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.window.budget = budget
-		for _, r := range recs {
-			if err := f.add(&r); err != nil {
-				return nil, err
-			}
+		if _, err := f.add(slices.Clone(recs)); err != nil {
+			return nil, err
 		}
 		return f.finish(), nil
 	}
@@ -310,8 +308,8 @@ func TestSummarizeRefusesOptions(t *testing.T) {
 
 func TestSummarizePassesErrorsOn(t *testing.T) {
 	s, times := newSession(t, 100)
-	_, err := Summarize(s, func(yield func(owamp.Record, error) bool) {
-		_ = yield(record(0, times[0], 0.001), nil) && yield(owamp.Record{}, io.ErrUnexpectedEOF)
+	_, err := Summarize(s, func(yield func([]owamp.Record, error) bool) {
+		_ = yield([]owamp.Record{record(0, times[0], 0.001)}, nil) && yield(nil, io.ErrUnexpectedEOF)
 	}, Options{})
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, want the reader's error", err)
@@ -467,17 +465,15 @@ func TestFoldAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range recs[:10000] {
-		if err := f.add(&recs[i]); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := f.add(recs[:10000]); err != nil {
+		t.Fatal(err)
 	}
 	for bin := range int32(2000) {
 		f.sum.Delays.AddBin(bin-1000, 1)
 	}
 	i := 10000
 	if n := testing.AllocsPerRun(5000, func() {
-		if err := f.add(&recs[i]); err != nil {
+		if _, err := f.add(recs[i : i+1]); err != nil {
 			t.Fatal(err)
 		}
 		i++

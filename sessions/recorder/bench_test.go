@@ -128,7 +128,7 @@ func (b *bench) told() int {
 // summarize returns the summary of p from the records of r behind offset.
 func (b *bench) summarize(r *owp.Reader, p recorder.Part, offset int64) string {
 	s := &stats.Session{Spec: b.spec}
-	sum, err := stats.Summarize(s, r.RecordsFrom(offset), stats.Options{First: p.First, Last: p.Last})
+	sum, err := stats.Summarize(s, r.Batches(offset), stats.Options{First: p.First, Last: p.Last})
 	if err != nil {
 		b.t.Errorf("part %d: %v", p.Index, err)
 		return ""
