@@ -16,7 +16,7 @@ import (
 type Fixed struct {
 	width float64
 	index map[int32]int32 // bin to its place in bins
-	bins  []fixedBin    // in the order in which they were first seen
+	bins  []fixedBin      // in the order in which they were first seen
 	count uint64
 	// near has, at a bin modulo its length, the place of that bin if it was the
 	// last one there: delays keep to few bins for long.
