@@ -82,7 +82,8 @@ func (a *Assembler) Add(p *Packet) bool {
 }
 
 // finish makes p, which has the headers of the first part, the datagram that all
-// parts make up. It reports false if the host would not take that.
+// parts make up. It reports false if it is damaged, or if octets follow it, which
+// no sender has a reason for and would be in its checksum's sum.
 func (s *assembly) finish(p *Packet) bool {
 	if s.header+udpHeader+Head > reach {
 		return false
