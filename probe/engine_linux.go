@@ -110,11 +110,12 @@ func New(cfg Config) (*Engine, error) {
 		e.epoll.Close()
 		return nil, fmt.Errorf("test packets: %w", err)
 	}
-	if e.lane, err = newLane(cfg); err != nil {
+	e.stamps = stamp.Open()
+	if e.lane, err = newLane(cfg, newDepartures(e.clock, e.stamps.Departures.OwnIDs)); err != nil {
 		e.epoll.Close()
+		e.stamps.Close()
 		return nil, fmt.Errorf("test packets: %w", err)
 	}
-	e.stamps = stamp.Open()
 	e.kernel = e.stamps.Err == nil && !cfg.UserStamps
 	if !e.kernel {
 		why := "as configured"
@@ -128,6 +129,9 @@ func New(cfg Config) (*Engine, error) {
 			return nil, errors.Join(fmt.Errorf("test packets: %w", err), e.lane.close(), e.stamps.Close(), e.epoll.Close())
 		}
 	}
+	if err := e.stamps.Departures.Err; e.kernel && err != nil {
+		e.log.Info("nobody knows when test packets leave this host", "why", err)
+	}
 	e.reader.Go(e.read)
 	return e, nil
 }
@@ -135,6 +139,10 @@ func New(cfg Config) (*Engine, error) {
 // Slip returns how long after their scheduled times packets have been sent, those
 // of all sessions since the engine began.
 func (e *Engine) Slip() *Distribution { return e.lane.slips.distribution() }
+
+// Transmit returns what the kernel has told about the departure of packets, those
+// of all sessions since the engine began.
+func (e *Engine) Transmit() TransmitStats { return e.lane.left.stats() }
 
 // Incidents returns what this host did to test packets since the engine began.
 // Drops are not among them, for they are of ports.
@@ -169,12 +177,14 @@ func (e *Engine) read() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var events [eventsAtOnce]unix.EpollEvent
+	var found [eventsAtOnce]source
 	gather := e.busy
 	for {
 		n := e.wait(events[:])
 		if n == 0 {
 			return
 		}
+		e.find(found[:n], events[:n])
 		if e.kernel { // with stamps of our own there is nothing to wait for
 			began := time.Now()
 			timer.Reset(gather)
@@ -188,13 +198,23 @@ func (e *Engine) read() {
 			}
 		}
 		gather = e.gather
-		for i := range n {
-			e.mu.Lock()
-			s := e.sources[events[i].Fd]
-			e.mu.Unlock()
+		for _, s := range found[:n] {
 			if s != nil && s.readable() > busyPort {
 				gather = e.busy
 			}
+		}
+	}
+}
+
+// find finds the sources of events, which have happened: nobody waits for a port
+// until it has been read. A source that has been removed is nil.
+func (e *Engine) find(found []source, events []unix.EpollEvent) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range events {
+		found[i] = e.sources[events[i].Fd]
+		if p, ok := found[i].(*Port); ok {
+			p.reports.polled.Store(false)
 		}
 	}
 }
@@ -236,13 +256,8 @@ func (e *Engine) isClosed() bool {
 	}
 }
 
-// add takes in a new port. Its socket is not read if rings are.
+// add takes in a new port.
 func (e *Engine) add(p *Port) error {
-	if e.rings == nil {
-		if err := e.addSource(p.fd, p); err != nil {
-			return err
-		}
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ports == nil {

@@ -36,6 +36,9 @@ func (*Engine) Slip() *Distribution { return new(Distribution) }
 // Incidents returns zeros.
 func (*Engine) Incidents() Incidents { return Incidents{} }
 
+// Transmit returns zeros.
+func (*Engine) Transmit() TransmitStats { return TransmitStats{Gap: new(Distribution)} }
+
 // Close does nothing.
 func (*Engine) Close() error { return nil }
 

@@ -44,6 +44,7 @@ type lane struct {
 	sinks     [2]*sink                     // of IPv4 and IPv6, for copies; nil: none are sent
 	transmit  func(*Sending) syscall.Errno // hands a packet to the kernel
 	slips     meter
+	left      *departures
 	incidents incidents // the lane's and the reader's
 	wake      int       // eventfd, readable when there are requests
 	done      sync.WaitGroup
@@ -68,7 +69,7 @@ type request struct {
 	end     bool
 }
 
-func newLane(cfg Config) (*lane, error) {
+func newLane(cfg Config, left *departures) (*lane, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
@@ -78,6 +79,7 @@ func newLane(cfg Config) (*lane, error) {
 		log:      cfg.Log,
 		pacing:   cfg.Pacing,
 		transmit: (*Sending).transmit,
+		left:     left,
 		wake:     fd,
 		gap:      gapMeter{longest: initialGap},
 		late:     wakeMeter{late: spin / 2},
@@ -187,10 +189,12 @@ func (l *lane) run() {
 	for {
 		if l.pending.Load() || len(l.queue) == 0 {
 			if !l.take() {
+				l.left.collect(l.clock.Now())
 				return
 			}
 		}
 		s := l.queue[0]
+		l.readReports(s)
 		if !l.await(s) {
 			continue
 		}
@@ -199,6 +203,16 @@ func (l *lane) run() {
 		} else {
 			heap.Pop(&l.queue)
 			close(s.gone)
+		}
+	}
+}
+
+// readReports reads what the kernel has said about packets that have left if
+// there is time before that of s is due.
+func (l *lane) readReports(s *Sending) {
+	if l.left.waiting.Load() > 0 {
+		if now := l.clock.Now(); s.at.Sub(now) > idleTime {
+			l.left.collect(now)
 		}
 	}
 }
@@ -338,6 +352,16 @@ const (
 	// gapDecay is after how many packets a long gap counts half, about.
 	gapDecay = 16
 )
+
+// precision returns how much later than its stamp a packet may leave. What the
+// kernel reports is true, and includes what packets wait in queues of the device;
+// where it reports nothing, the time that sending takes stands in for it.
+func (l *lane) precision() time.Duration {
+	if d := time.Duration(l.left.high.Load()); d > 0 {
+		return d
+	}
+	return l.gap.longest
+}
 
 // A gapMeter measures the time between the stamp of a packet and the return of
 // the kernel, which has it on the device's queue by then: how much earlier than

@@ -34,9 +34,11 @@ type Port struct {
 	raw      *rawSocket // nil: packets are sent from fd
 	taps     []*tap     // where packets come from with CaptureRaw; then fd gets none
 	scope    uint32     // with CaptureRaw: of the address, if it has a zone
+	reports  reporter
 
 	mu        sync.Mutex // guards all below, and all deliveries
 	closed    bool
+	watched   bool // the reader waits for it
 	receiving map[peer]*Receiving
 	sending   map[*Sending]struct{}
 	drained   owamp.Timestamp // what had arrived by then has been delivered
@@ -71,6 +73,7 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("test port of %v: %w", addr, os.NewSyscallError("socket", err))
 	}
+	p.reports.fd = p.fd
 	if err = p.setOptions(cfg.Device); err == nil {
 		if err = p.bind(addr, cfg.Ports); err == nil {
 			err = p.openRaw()
@@ -222,7 +225,7 @@ func (p *Port) close() error {
 		return nil
 	}
 	p.countDrops()
-	p.closed = true
+	p.closed, p.watched = true, false
 	p.countSessions(-len(p.receiving))
 	clear(p.receiving)
 	sending := slices.Collect(maps.Keys(p.sending))
@@ -247,8 +250,10 @@ func (p *Port) closeSockets() error {
 	if p.engine.dump != nil {
 		p.engine.dump.Remove(p.addr)
 	}
+	p.engine.lane.left.forget(&p.reports)
 	err := os.NewSyscallError("close", unix.Close(p.fd))
 	if p.raw != nil {
+		p.engine.lane.left.forget(&p.raw.reports)
 		err = errors.Join(err, p.engine.raw.release(p.addr.Addr(), p.device))
 	}
 	if p.engine.rings != nil {

@@ -33,8 +33,9 @@ type rawKey struct {
 // what ICMP says of its packets comes to the UDP socket of the port, whose errors
 // nobody trips over who sends from another.
 type rawSocket struct {
-	fd    int
-	users int // guarded by rawSockets.mu
+	fd      int
+	users   int // guarded by rawSockets.mu
+	reports reporter
 }
 
 // errNoRaw is what a process that may not send raw is told.
@@ -103,7 +104,9 @@ func newRawSocket(addr netip.Addr, device string) (*rawSocket, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return &rawSocket{fd: fd}, nil
+	s := &rawSocket{fd: fd}
+	s.reports.fd = fd
+	return s, nil
 }
 
 func setRawOptions(fd int, addr netip.Addr, device string) error {
@@ -173,21 +176,28 @@ func (s *Sending) setRaw(k *sink) {
 	s.raw = r
 }
 
-// transmit hands the packet to the kernel.
-func (r *rawSession) transmit() syscall.Errno { return r.send(&r.header, &r.to) }
+// transmit hands the packet to the kernel, and asks when it leaves if asking is
+// not nil.
+func (r *rawSession) transmit(asking *unix.Msghdr) syscall.Errno {
+	return r.send(&r.header, &r.to, asking)
+}
 
 // transmitCopy sends the packet where copies go.
 func (r *rawSession) transmitCopy() syscall.Errno {
 	size := r.header.size
 	copy(r.datagram, r.copyHeader.octets[:size])
-	errno := r.send(&r.copyHeader, &r.copyTo)
+	errno := r.send(&r.copyHeader, &r.copyTo, nil)
 	copy(r.datagram, r.header.octets[:size])
 	return errno
 }
 
-func (r *rawSession) send(h *rawHeader, to *sockaddr) syscall.Errno {
+func (r *rawSession) send(h *rawHeader, to *sockaddr, asking *unix.Msghdr) syscall.Errno {
 	d := r.datagram
 	put16(d[h.size-2:], int(h.checksum(d[h.size:h.size+r.sealed])))
+	if asking != nil {
+		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(r.fd), uintptr(unsafe.Pointer(asking)), 0)
+		return errno
+	}
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(r.fd), uintptr(unsafe.Pointer(&d[0])), uintptr(len(d)),
 		0, uintptr(unsafe.Pointer(&to.raw)), uintptr(to.len))
 	return errno

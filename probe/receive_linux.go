@@ -102,6 +102,9 @@ func (p *Port) Receive(spec ReceiveSpec, batch Batch) (*Receiving, error) {
 	if p.receiving[r.peer] != nil {
 		return fail(ErrPairBusy)
 	}
+	if err := p.watch(); err != nil {
+		return fail(err)
+	}
 	if len(p.receiving) == 0 {
 		p.told = p.countDrops() // what was dropped until now was nobody's
 	}
@@ -173,6 +176,35 @@ func (r *Receiving) Close() {
 	if p.receiving[r.peer] == r {
 		delete(p.receiving, r.peer)
 		p.countSessions(-1)
+		if len(p.receiving) == 0 {
+			p.unwatch()
+		}
+	}
+}
+
+// watch makes the reader wait for the port's socket, which it does as long as
+// there are sessions to receive from it. What has come before is nobody's. p.mu is
+// held.
+func (p *Port) watch() error {
+	if p.watched || p.engine.rings != nil {
+		return nil
+	}
+	p.drain()
+	if err := p.engine.addSource(p.fd, p); err != nil {
+		return err
+	}
+	p.watched = true
+	p.reports.polled.Store(true)
+	return nil
+}
+
+// unwatch makes nobody wait for the socket, which is open. p.mu is held.
+func (p *Port) unwatch() {
+	if p.watched {
+		p.watched = false
+		_ = p.engine.watch(p.fd, unix.EPOLL_CTL_DEL) // it was there
+		p.engine.removeSource(p.fd)
+		p.reports.polled.Store(false)
 	}
 }
 
@@ -181,12 +213,13 @@ func (r *Receiving) Close() {
 func (p *Port) readable() (packets int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || !p.watched {
 		return 0
 	}
 	packets = p.drain()
 	// The socket counts as readable as long as errors are queued, too.
 	p.clearErrors()
+	p.reports.polled.Store(true)
 	if err := p.engine.watch(p.fd, unix.EPOLL_CTL_MOD); err != nil && !p.engine.isClosed() {
 		p.engine.log.Error("test port is no longer read", "port", p.addr, "error", err)
 	}
@@ -222,16 +255,9 @@ func (p *Port) drain() (packets int) {
 
 // clearErrors throws away the errors that peers' hosts and routers have sent.
 // They concern a packet that is gone, of a session that need not be the one
-// which would trip over them.
-func (p *Port) clearErrors() {
-	var h unix.Msghdr
-	for range readAtOnce {
-		_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
-		if errno != 0 && errno != unix.EINTR {
-			return
-		}
-	}
-}
+// which would trip over them. The kernel's reports, which come the same way, are
+// taken note of.
+func (p *Port) clearErrors() { p.engine.lane.left.clear(&p.reports) }
 
 // deliver decodes n packets that came from the socket.
 func (p *Port) deliver(b *arrivals, n int, began time.Time) {

@@ -52,10 +52,12 @@ type Sending struct {
 	header   unix.Msghdr // for what sendto cannot say
 	vector   unix.Iovec
 	control  []byte
+	asking   *unix.Msghdr // what asks when the packet leaves; nil: nothing does
 
 	// What follows is the lane's to write and anybody's to read.
 	sent, skipped atomic.Uint32
 	slip, maxSlip atomic.Int64
+	gap           atomic.Int64
 	errno         atomic.Uintptr
 }
 
@@ -101,6 +103,7 @@ func (p *Port) Send(spec SendSpec) (*Sending, error) {
 	if err := p.checkOpen(); err != nil {
 		return fail(err)
 	}
+	s.reporter().enable(p.engine)
 	if spec.Packets == 0 {
 		s.finish()
 		close(s.gone)
@@ -157,6 +160,7 @@ func (s *Sending) Progress() SendProgress {
 		Skipped: s.skipped.Load(),
 		Slip:    time.Duration(s.slip.Load()),
 		MaxSlip: time.Duration(s.maxSlip.Load()),
+		Gap:     time.Duration(s.gap.Load()),
 	}
 	if errno := syscall.Errno(s.errno.Load()); errno != 0 {
 		p.Err = errno
@@ -181,18 +185,21 @@ func (s *Sending) prepare() {
 // step sends the packet whose time has come, or skips it if it is too late. It
 // reports false when the session has ended.
 func (s *Sending) step(l *lane) bool {
-	precision := l.clock.Error(l.gap.longest)
+	precision := l.clock.Error(l.precision())
 	var errno syscall.Errno
 	for range pendingErrors {
+		l.left.begin(s)
 		now := l.clock.Now()
 		slip := now.Sub(s.due)
 		if slip > s.spec.Timeout.Duration() {
+			l.left.cancel(s)
 			l.incidents.sent(now, slip)
 			return s.skipOverdue(now)
 		}
 		s.spec.Sealer.Finish(s.packet, now, precision)
 		errno = l.transmit(s)
 		after := l.clock.Now()
+		l.left.end(s, now, errno)
 		switch errno {
 		case 0:
 			l.gap.observe(after.Sub(now))
@@ -225,7 +232,7 @@ func (s *Sending) step(l *lane) bool {
 // warm sends copies of the packet over the loopback interface until the given
 // time. It always reports true.
 func (s *Sending) warm(l *lane, k *sink, until owamp.Timestamp) bool {
-	precision := l.clock.Error(l.gap.longest)
+	precision := l.clock.Error(l.precision())
 	for range warmCopies {
 		now := l.clock.Now()
 		if !now.Before(until) {
@@ -289,16 +296,19 @@ func (s *Sending) finish() {
 // transmit hands the packet to the kernel by one system call, a raw one, for it
 // does not block.
 func (s *Sending) transmit() syscall.Errno {
+	asking := s.asking
 	if s.raw != nil {
-		errno := s.raw.transmit()
+		errno := s.raw.transmit(asking)
 		if errno != unix.EMSGSIZE {
 			return errno
 		}
-		s.raw = nil // the UDP socket knows how to fragment
+		s.raw, asking = nil, nil // the UDP socket knows how to fragment
 	}
 	fd := uintptr(s.port.fd)
 	var errno syscall.Errno
-	if s.control != nil {
+	if asking != nil {
+		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(asking)), 0)
+	} else if s.control != nil {
 		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.header)), 0)
 	} else {
 		_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&s.packet[0])), uintptr(len(s.packet)),

@@ -108,6 +108,9 @@ type SendProgress struct {
 	// Slip is how long after its scheduled time the last packet was stamped,
 	// MaxSlip the greatest slip of all.
 	Slip, MaxSlip time.Duration
+	// Gap is how long after its stamp the packet has left about which the kernel
+	// has told last; 0: none yet.
+	Gap time.Duration
 	// Err is the last error of the kernel, nil if there was none.
 	Err error
 }
