@@ -27,6 +27,16 @@ type Incidents struct {
 	Refused uint64
 }
 
+// Add adds what happened in another time.
+func (in *Incidents) Add(o Incidents) {
+	in.Drops += o.Drops
+	in.LateReads += o.LateReads
+	in.LateRead = max(in.LateRead, o.LateRead)
+	in.LateSends += o.LateSends
+	in.LateSend = max(in.LateSend, o.LateSend)
+	in.Refused += o.Refused
+}
+
 // LateWake is how late a thread of the engine must wake up for this to be an
 // incident: no scheduler that has a processor to give takes so long.
 const LateWake = 100 * time.Millisecond

@@ -131,36 +131,54 @@ func (a *Activity) CostsArrivals() bool {
 // host has sent.
 func (a *Activity) CostsDepartures() bool { return a.DeviceUnsent > 0 }
 
+// Add adds what happened in another time.
+func (a *Activity) Add(o Activity) {
+	a.Known = a.Known || o.Known
+	a.SoftnetDropped += o.SoftnetDropped
+	a.SoftnetSqueezed += o.SoftnetSqueezed
+	a.DeviceOverruns += o.DeviceOverruns
+	a.DeviceDropped += o.DeviceDropped
+	a.DeviceUnsent += o.DeviceUnsent
+	a.UDPOverflows += o.UDPOverflows
+	a.UDPErrors += o.UDPErrors
+	a.Pressure = max(a.Pressure, o.Pressure)
+	a.Stolen = max(a.Stolen, o.Stolen)
+	a.Load = max(a.Load, o.Load)
+}
+
 // activity adds up what happened between the first and the last of samples.
 func activity(samples iter.Seq[*Sample]) Activity {
 	var a Activity
 	var before *Sample
 	for s := range samples {
 		if before != nil {
-			a.add(before, s)
+			a.Add(between(before, s))
 		}
 		before = s
 	}
 	return a
 }
 
-// add adds what happened between two samples.
-func (a *Activity) add(before, s *Sample) {
-	a.Known = a.Known || before.known&s.known != 0
-	a.SoftnetDropped += s.since(before, SoftnetDropped)
-	a.SoftnetSqueezed += s.since(before, SoftnetSqueezed)
-	a.DeviceOverruns += s.since(before, DeviceOverruns)
-	a.DeviceDropped += s.since(before, DeviceDropped)
-	a.DeviceUnsent += s.since(before, DeviceUnsent)
-	a.UDPOverflows += s.since(before, UDPOverflows)
-	a.UDPErrors += s.since(before, UDPErrors)
-	a.Load = max(a.Load, s.load)
+// between returns what happened between two samples.
+func between(before, s *Sample) Activity {
+	a := Activity{
+		Known:           before.known&s.known != 0,
+		SoftnetDropped:  s.since(before, SoftnetDropped),
+		SoftnetSqueezed: s.since(before, SoftnetSqueezed),
+		DeviceOverruns:  s.since(before, DeviceOverruns),
+		DeviceDropped:   s.since(before, DeviceDropped),
+		DeviceUnsent:    s.since(before, DeviceUnsent),
+		UDPOverflows:    s.since(before, UDPOverflows),
+		UDPErrors:       s.since(before, UDPErrors),
+		Load:            s.load,
+	}
 	if passed := s.At.Sub(before.At); passed >= worthwhile {
-		a.Pressure = max(a.Pressure, min(float64(s.since(before, CPUWaiting))/float64(passed), 1))
+		a.Pressure = min(float64(s.since(before, CPUWaiting))/float64(passed), 1)
 	}
 	if all := s.since(before, CPUTime); all >= uint64(worthwhile) {
-		a.Stolen = max(a.Stolen, min(float64(s.since(before, CPUStolen))/float64(all), 1))
+		a.Stolen = min(float64(s.since(before, CPUStolen))/float64(all), 1)
 	}
+	return a
 }
 
 // worthwhile is the shortest time of which a part says something: the kernel
