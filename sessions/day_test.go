@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -121,6 +122,13 @@ func testDay(t *testing.T, send bool) {
 		if s.Received != n*(packets-2) || s.Lost != n*2 || s.NotSent != 0 || s.NotCovered != 0 {
 			t.Errorf("received %d, lost %d, not sent %d, not covered %d of %d sessions", s.Received, s.Lost, s.NotSent, s.NotCovered, n)
 		}
+		whose := sessions.LossCount{sessions.CauseNetwork: s.Lost}
+		if send { // and nobody watches this host
+			whose = sessions.LossCount{sessions.CauseUnknown: s.Lost}
+		}
+		if s.LostBy != whose {
+			t.Errorf("of %d losses: %v", s.Lost, s.LostBy)
+		}
 		if len(s.Gaps) != 0 || s.Measured != s.Elapsed || s.State != sessions.StateRunning {
 			t.Errorf("state %v, gaps %v, measured %v of %v", s.State, s.Gaps, s.Measured, s.Elapsed)
 		}
@@ -137,8 +145,18 @@ func testDay(t *testing.T, send bool) {
 				t.Fatalf("session %v: %d records before %d", s, len(recs), head.NextSeq)
 			}
 		}
-		if log := w.logged(); log != "" {
-			t.Errorf("logged: %s", log)
+		// The log has each loss in it, in few lines.
+		told, lines := uint64(0), 0
+		for line := range strings.Lines(w.logged()) {
+			var n uint64
+			if _, err := fmt.Sscanf(line[max(strings.Index(line, "lost "), 0):], "lost %d packet", &n); err != nil {
+				t.Errorf("logged: %s", line)
+			}
+			told += n
+			lines++
+		}
+		if s := w.stream.Snapshot(); told != s.Lost || lines > int(hours)*4+6 {
+			t.Errorf("%d lines told of %d lost packets, of %d", lines, told, s.Lost)
 		}
 		w.wantAccounted()
 	})

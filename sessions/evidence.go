@@ -155,6 +155,7 @@ type trial struct {
 	inside    func() uint64                                  // packets that were lost inside this program; nil: none
 	sends     bool                                           // this host sends
 	told      func(*LossBurst)                               // of each burst; nil: nobody wants to know
+	sent      *owamp.SendReport                              // what the sender says; nil: nothing yet
 
 	delay    time.Duration // of the last packet, by both clocks
 	came     bool          // one has come
@@ -169,6 +170,9 @@ func (t *trial) arrived(r *owamp.Record) { t.delay, t.came = r.Recv.Sub(r.Sent),
 // lost takes note of a packet that is lost. They come in the order of their
 // numbers.
 func (t *trial) lost(r *owamp.Record) {
+	if t.sent != nil && (r.Seq >= t.sent.NextSeq || skipped(t.sent.Skips, r.Seq)) {
+		return
+	}
 	switch b := &t.open; {
 	case b.Bursts == 0:
 	case r.Seq == b.Last+1 && r.Sent.Sub(b.From) < maxBurst:
@@ -270,16 +274,16 @@ func (t *trial) keep(b *LossBurst) {
 }
 
 // end ends the trial of a session in which, after all, so many packets were
-// lost: what the sender did not send, by its report, was not lost, and what was
-// declared last may not count. A nil report says nothing.
-func (t *trial) end(lost uint64, sent *owamp.SendReport) Evidence {
+// lost: what the sender did not send was not, and what was declared last may not
+// count.
+func (t *trial) end(lost uint64) Evidence {
 	t.close()
 	e := &t.evidence
 	e.Lost = LossCount{}
 	for i := range e.Bursts {
 		b := &e.Bursts[i]
-		if sent != nil {
-			b.Lost.remove(unsent(sent, b.First, b.Last))
+		if t.sent != nil {
+			b.Lost.remove(unsent(t.sent, b.First, b.Last))
 		}
 		e.Lost.add(&b.Lost)
 	}

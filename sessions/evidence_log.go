@@ -9,17 +9,21 @@ import (
 	"time"
 )
 
-// lossEvery is how often a stream tells of losses: of the first at once, and then
-// of all that there were meanwhile.
-const lossEvery = time.Minute
+// A stream tells of its first loss at once, and then, while there are others, of
+// all that there were meanwhile: after lossEvery, after twice that, and so on up
+// to every lossSeldom.
+const (
+	lossEvery  = time.Minute
+	lossSeldom = 16 * time.Minute
+)
 
 // A lossLog tells of losses, so seldom that a dead path does not fill the log.
 type lossLog struct {
 	mu    sync.Mutex
-	log   *slog.Logger // nil: nobody reads it
-	timer *time.Timer  // runs: something was told less than lossEvery ago; nil: it has never run
-	rests bool         // the timer does not run
-	sum   LossBurst    // not told yet
+	log   *slog.Logger  // nil: nobody reads it
+	timer *time.Timer   // calls lapse; nil: it has never run
+	wait  time.Duration // from the last time that it told of something; 0: there was nothing more to tell
+	sum   LossBurst     // not told yet
 }
 
 // add takes in a burst. It writes nothing itself, for who calls it may hold
@@ -34,41 +38,39 @@ func (l *lossLog) add(b *LossBurst) {
 	switch {
 	case l.timer == nil:
 		l.timer = time.AfterFunc(0, l.lapse)
-	case l.rests:
-		l.rests = false
+	case l.wait == 0:
 		l.timer.Reset(0)
 	}
 }
 
 // lapse tells of what there was since it was called the last time.
 func (l *lossLog) lapse() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sum.Bursts == 0 {
-		l.rests = true
-		return
-	}
-	l.say()
-	l.timer.Reset(lossEvery)
-}
-
-// flush tells of what was not told yet.
-func (l *lossLog) flush() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sum.Bursts > 0 {
-		l.say()
+	if l.flush() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.wait = min(max(2*l.wait, lossEvery), lossSeldom)
+		l.timer.Reset(l.wait)
 	}
 }
 
-// say writes the line. l.mu is held.
-func (l *lossLog) say() {
+// flush tells of what was not told yet, and reports whether there was anything.
+func (l *lossLog) flush() bool {
+	l.mu.Lock()
+	b := l.sum
+	l.sum = LossBurst{}
+	if b.Bursts == 0 {
+		l.wait = 0
+	}
+	l.mu.Unlock()
+	if b.Bursts == 0 {
+		return false
+	}
 	level := slog.LevelInfo
-	if l.sum.Lost.Cause() >= CauseHostSuspect {
+	if b.Lost.Cause() >= CauseHostSuspect {
 		level = slog.LevelWarn
 	}
-	l.log.Log(context.Background(), level, l.sum.String())
-	l.sum = LossBurst{}
+	l.log.Log(context.Background(), level, b.String())
+	return true
 }
 
 // String tells of the burst in one line: what was lost, whose loss it was, and
@@ -90,13 +92,16 @@ func (b LossBurst) String() string {
 		cause Cause
 		where string
 	}{
-		{CauseHost, "%d at most in this host's receive buffer"},
-		{CauseHostSuspect, "%d perhaps in this host"},
-		{CauseNetwork, "%d in the network"},
-		{CauseUnknown, "of %d nobody knows where"},
+		{CauseHost, "at most in this host's receive buffer"},
+		{CauseHostSuspect, "perhaps in this host"},
+		{CauseNetwork, "in the network"},
+		{CauseUnknown, "unexplained"},
 	} {
-		if k := b.Lost[c.cause]; k > 0 {
-			whose = append(whose, fmt.Sprintf(c.where, k))
+		switch k := b.Lost[c.cause]; {
+		case k == n && c.cause != CauseHost:
+			whose = append(whose, c.where)
+		case k > 0:
+			whose = append(whose, fmt.Sprintf("%d %s", k, c.where))
 		}
 	}
 	s.WriteString(strings.Join(whose, ", "))
@@ -125,7 +130,7 @@ func (b *LossBurst) signs() (signs []string) {
 	say(act.DeviceOverruns > 0, "%s of the network interface", plural(act.DeviceOverruns, "overrun"))
 	say(act.DeviceDropped > 0, "%d dropped by the network interface", act.DeviceDropped)
 	say(act.DeviceUnsent > 0, "%d not sent by the network interface", act.DeviceUnsent)
-	say(act.UDPOverflows > 0, "%s of any program's UDP sockets", plural(act.UDPOverflows, "overflow"))
+	say(act.UDPOverflows > 0 && in.Drops == 0, "%s of other UDP sockets", plural(act.UDPOverflows, "overflow"))
 	say(in.LateReads > 0, "read %v late", in.LateRead.Round(time.Millisecond))
 	say(in.LateSends > 0, "sent %v late", in.LateSend.Round(time.Millisecond))
 	say(in.Refused > 0, "%s refused by the kernel", plural(in.Refused, "send"))

@@ -18,13 +18,14 @@ func (s *session) listen() error {
 	}
 	s.track = s.tally.Track()
 	s.rec, err = recorder.New(recorder.Config{
-		Spec: &s.spec,
-		File: s.file,
-		Now:  s.cfg.Clock.Now,
-		Err:  func() owamp.ErrorEstimate { return s.cfg.Clock.Error(0) },
-		Seen: s.seen,
-		Each: s.cfg.Part,
-		Part: s.writePart,
+		Spec:    &s.spec,
+		File:    s.file,
+		Now:     s.cfg.Clock.Now,
+		Err:     func() owamp.ErrorEstimate { return s.cfg.Clock.Error(0) },
+		Seen:    s.seen,
+		Settled: s.track.Settled,
+		Each:    s.cfg.Part,
+		Part:    s.writePart,
 	})
 	if err != nil {
 		return &failure{GapLocalOverload, err}
@@ -38,6 +39,7 @@ func (s *session) listen() error {
 	if err != nil {
 		return &failure{GapLocalOverload, err}
 	}
+	s.track.Witness(s.spec.Receiver.Addr(), s.receiving.Incidents, s.rec.Dropped)
 	return nil
 }
 
@@ -85,7 +87,9 @@ func (s *session) record(ctx context.Context) (owamp.Timestamp, error) {
 	var report recorder.Report
 	var err error
 	if lost == nil {
-		report, err = s.rec.Finish(s.reportOf(reports), stopped)
+		sent := s.reportOf(reports)
+		s.track.Reported(sent)
+		report, err = s.rec.Finish(sent, stopped)
 	} else {
 		report, err = s.rec.FinishIncomplete(stopped)
 	}

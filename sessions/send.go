@@ -65,6 +65,7 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 		return s.start, &failure{GapLocalOverload, err}
 	}
 	s.track.SendAndFetch(sending.Progress)
+	s.track.Witness(s.spec.Sender.Addr(), sending.Incidents, nil)
 	began, beganMono := s.cfg.Clock.Now(), time.Now()
 	client := s.client
 	peer := make(chan error, 1)

@@ -90,6 +90,9 @@ type Snapshot struct {
 	NotSent    uint64 // the sender says that it skipped them
 	NotCovered uint64 // nobody can say: control was lost, or a clock was invalid
 
+	LostBy   LossCount  // whose losses those of Lost were; adds up to it
+	LastLoss *LossBurst // the last that was noticed, settled or not; nil: none. It is not changed
+
 	Unresolved uint64 // scheduled until now and not settled
 	Overdue    uint64 // those of Unresolved that have not come although their time-out is over
 

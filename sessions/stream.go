@@ -86,6 +86,7 @@ type StreamConfig struct {
 	Device string          // bind test sockets to this device, if not empty
 	Random io.Reader
 	Log    *slog.Logger
+	Host   Host // says what this host did when packets were lost; may be nil
 
 	// Send makes this host the sender. The peer records, and what it has
 	// recorded of a session is fetched when that has ended, over a control
@@ -164,6 +165,7 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 		tally:   NewTally(cfg.Clock),
 		restart: make(chan struct{}, 1),
 	}
+	s.tally.Attribute(cfg.Host, cfg.Log)
 	if s.pool == nil {
 		s.pool = ports.NewPool(cfg.Prober, cfg.Ports, cfg.Device)
 	}
@@ -192,6 +194,7 @@ func (s *Stream) Run(ctx context.Context) {
 		defer s.pool.Close()
 	}
 	defer s.tally.SetState(StateStopped)
+	defer s.tally.Close()
 	if s.length() < shortest {
 		s.warnShort()
 	}

@@ -1,7 +1,9 @@
 package sessions
 
 import (
+	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -26,12 +28,22 @@ type Tally struct {
 	outage  owamp.Timestamp // since when the stream has been without a session; 0: it is not
 	reason  GapReason       // of the outage
 	running map[*Track]struct{}
+	host    Host // nil: nobody watches this host
+
+	losses lossLog
 }
 
 // NewTally returns an empty tally.
 func NewTally(c Clock) *Tally {
 	return &Tally{clock: c, steps: c.Steps(), gaps: make(map[GapReason]time.Duration), running: make(map[*Track]struct{})}
 }
+
+// Attribute has losses held against what this host did meanwhile, and told to
+// log. Either may be nil. It is called before [Tally.Track].
+func (t *Tally) Attribute(h Host, log *slog.Logger) { t.host, t.losses.log = h, log }
+
+// Close tells of losses that were not told yet.
+func (t *Tally) Close() { t.losses.flush() }
 
 // SetState says what the stream is doing.
 func (t *Tally) SetState(s State) {
@@ -150,13 +162,27 @@ type Track struct {
 	fetched  bool   // what the receiver makes of the packets sent will be known
 	expected uint32 // NextExp of RFC 4737 section 3.3
 
+	// Whose losses there were; a matter of whoever calls Observe and Settled, and
+	// later settles the session.
+	trial trial
+
 	// Guarded by tally.mu.
 	over bool   // the sending
 	owed uint64 // packets sent of which it is to be fetched what became of them
 }
 
 // Track begins to follow a session.
-func (t *Tally) Track() *Track { return &Track{tally: t} }
+func (t *Tally) Track() *Track {
+	return &Track{tally: t, trial: trial{host: t.host, told: t.lost}}
+}
+
+// lost takes note of a burst of losses.
+func (t *Tally) lost(b *LossBurst) {
+	t.mu.Lock()
+	t.s.LastLoss = b
+	t.mu.Unlock()
+	t.losses.add(b)
+}
 
 // Receive follows a session that this host records.
 func (tr *Track) Receive(live func() recorder.Live) {
@@ -174,9 +200,30 @@ func (tr *Track) Send(progress func() probe.SendProgress) {
 // SendAndFetch follows a session in which this host sends, until [Track.Sent],
 // and what the receiver has recorded of it is fetched, until [Track.Fetched].
 func (tr *Track) SendAndFetch(progress func() probe.SendProgress) {
-	tr.fetched = true
+	tr.fetched, tr.trial.sends = true, true
 	tr.Send(progress)
 }
+
+// Witness says what is asked when packets are lost: local is this host's test
+// address, incidents what happened at its test port, inside how many packets
+// were lost in this program; nil: none. It is called before [Track.Observe].
+func (tr *Track) Witness(local netip.Addr, incidents func(from, to owamp.Timestamp) probe.Incidents, inside func() uint64) {
+	tr.trial.incidents, tr.trial.inside = incidents, inside
+	if h := tr.trial.host; h != nil {
+		h.Watch(local)
+	}
+}
+
+// Settled says that all packets of the session below a number have arrived or
+// are lost, and were observed.
+func (tr *Track) Settled(below uint32) { tr.trial.settled(below) }
+
+// Reported says what the sender reports of a session that this host records:
+// what it did not send was not lost. It is called before [Track.Settle].
+func (tr *Track) Reported(sent *owamp.SendReport) { tr.trial.sent = sent }
+
+// Evidence says of a session that is settled whose its losses were.
+func (tr *Track) Evidence() Evidence { return tr.trial.evidence }
 
 func (tr *Track) join() {
 	tr.tally.mu.Lock()
@@ -209,6 +256,13 @@ func (tr *Track) snapshot() Snapshot {
 // receiver took them.
 func (tr *Track) Observe(recs []owamp.Record) {
 	t := tr.tally
+	for i := range recs {
+		if r := &recs[i]; r.Lost() {
+			tr.trial.lost(r)
+		} else {
+			tr.trial.arrived(r)
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range recs {
@@ -254,9 +308,11 @@ func (t *Tally) mark(r *owamp.Record) {
 // Settle adds a session that was recorded to what is settled, and leaves.
 func (tr *Track) Settle(r recorder.Report, st probe.ReceiveStats) {
 	t := tr.tally
+	evidence := tr.trial.end(uint64(r.Ledger.Lost))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.running, tr)
+	t.s.LostBy.add(&evidence.Lost)
 	t.s.Received += uint64(r.Ledger.Received)
 	t.s.Lost += uint64(r.Ledger.Lost)
 	t.s.NotSent += uint64(r.Ledger.NotSent)
@@ -281,6 +337,7 @@ func (tr *Track) Sent(r owamp.SendReport, n uint32) {
 	t := tr.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	tr.trial.sent = &r
 	tr.over, tr.owed = true, t.addSent(r, n)
 }
 
@@ -300,11 +357,14 @@ func (t *Tally) addSent(r owamp.SendReport, n uint32) (sent uint64) {
 // has received and lost so many, and leaves. Of the others nobody knows.
 func (tr *Track) Fetched(received, lost uint32) {
 	t := tr.tally
+	tr.trial.close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.running, tr)
 	got := min(uint64(received), tr.owed)
 	missed := min(uint64(lost), tr.owed-got)
+	evidence := tr.trial.end(missed)
+	t.s.LostBy.add(&evidence.Lost)
 	t.s.Received += got
 	t.s.Lost += missed
 	t.s.NotCovered += tr.owed - got - missed

@@ -388,6 +388,9 @@ func (w *world) wantAccounted() {
 	if d := (got.Elapsed - gaps - measured).Abs(); d > time.Microsecond {
 		w.t.Errorf("files cover %v and gaps are %v: %v of %v are neither or both; %v", measured, gaps, got.Elapsed-gaps-measured, got.Elapsed, got.Gaps)
 	}
+	if got.LostBy.Total() != got.Lost {
+		w.t.Errorf("lost %d packets, by cause %v", got.Lost, got.LostBy)
+	}
 	if want := max(got.Elapsed-gaps, 0); got.Measured != want {
 		w.t.Errorf("measured %v, want %v", got.Measured, want)
 	}

@@ -252,6 +252,10 @@ func (w *Window) End() (at owamp.Timestamp, known bool) {
 	return w.at(w.packets-1).scheduled.Add(w.timeout) + 1, true
 }
 
+// Open returns the number of the first packet that may still come in time: all
+// below it have come or are lost.
+func (w *Window) Open() uint32 { return w.open }
+
 // Progress is the state of a session while it runs, in distinct packets.
 type Progress struct {
 	Due        uint32 // their scheduled time has come

@@ -36,12 +36,14 @@ type Receiving interface {
 	Drain() owamp.Timestamp
 	Close()
 	Stats() probe.ReceiveStats
+	Incidents(from, to owamp.Timestamp) probe.Incidents
 }
 
 // A Sending is the sending half of a session; see probe.Sending.
 type Sending interface {
 	Stop() owamp.SendReport
 	Progress() probe.SendProgress
+	Incidents(from, to owamp.Timestamp) probe.Incidents
 }
 
 // Engine returns e as a Prober.

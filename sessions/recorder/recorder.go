@@ -44,14 +44,15 @@ type Source interface {
 
 // Config says what to record and who wants to know.
 type Config struct {
-	Spec   *owamp.SessionSpec
-	File   owp.File                       // empty, open for reading and writing; the recorder does not close it
-	Now    func() owamp.Timestamp         // the local clock
-	Err    func() owamp.ErrorEstimate     // how good it is now, for the records of lost packets
-	Failed func(error)                    // told once, when it happens, why the file has no more records from then on; may be nil
-	Seen   func(recs []owamp.Record)      // each record as the window took it: received, duplicate and lost; may be nil
-	Each   uint32                         // packets per part; 0: no parts
-	Part   func(r *owp.Reader, part Part) // called when all packets of a part are settled; may be nil without Each
+	Spec    *owamp.SessionSpec
+	File    owp.File                       // empty, open for reading and writing; the recorder does not close it
+	Now     func() owamp.Timestamp         // the local clock
+	Err     func() owamp.ErrorEstimate     // how good it is now, for the records of lost packets
+	Failed  func(error)                    // told once, when it happens, why the file has no more records from then on; may be nil
+	Seen    func(recs []owamp.Record)      // each record as the window took it: received, duplicate and lost; may be nil
+	Settled func(below uint32)             // told from time to time, after Seen, that all packets below a number have come or are lost; may be nil
+	Each    uint32                         // packets per part; 0: no parts
+	Part    func(r *owp.Reader, part Part) // called when all packets of a part are settled; may be nil without Each
 }
 
 // A Recorder records one session. Make it with [New], give its
@@ -229,6 +230,9 @@ func (r *Recorder) expire() time.Duration {
 	drained := r.source.Drain()
 	r.consume()
 	r.next = r.win.Expire(drained, r.lost)
+	if r.cfg.Settled != nil {
+		r.cfg.Settled(r.win.Open())
+	}
 	// The last part waits for the end of the session, as the reference has it.
 	for r.cutting && r.part.Last < r.cfg.Spec.Packets && r.part.End.Add(r.cfg.Spec.Timeout).Before(drained) {
 		r.endPart()
@@ -321,12 +325,12 @@ func (r *Recorder) Live() Live {
 	if !r.settled {
 		r.consume()
 	}
-	return Live{Progress: r.win.Progress(r.cfg.Now()), Late: r.late, Dropped: r.lostInside()}
+	return Live{Progress: r.win.Progress(r.cfg.Now()), Late: r.late, Dropped: r.Dropped()}
 }
 
-// lostInside returns how many records did not fit between receiving and
-// recording.
-func (r *Recorder) lostInside() uint64 {
+// Dropped returns how many records did not fit between receiving and recording
+// so far.
+func (r *Recorder) Dropped() uint64 {
 	r.pendMu.Lock()
 	defer r.pendMu.Unlock()
 	return r.dropped
@@ -390,5 +394,5 @@ func (r *Recorder) end(settle func() (window.Ledger, error)) (Report, error) {
 	}
 	ledger, err := settle()
 	r.keep(err)
-	return Report{Ledger: ledger, Late: r.late, Dropped: r.lostInside()}, r.err
+	return Report{Ledger: ledger, Late: r.late, Dropped: r.Dropped()}, r.err
 }

@@ -189,7 +189,8 @@ func (c *conversation) prepareReceiving(s *session) error {
 			s.track.Observe(recs)
 			s.peer.observe(recs)
 		},
-		Failed: func(err error) { c.log.Error(err.Error()) },
+		Settled: func(below uint32) { s.track.Settled(below) },
+		Failed:  func(err error) { c.log.Error(err.Error()) },
 	})
 	if errors.Is(err, window.ErrTooLarge) {
 		return refuse(owamp.AcceptPermanentLimit, "%v", err)
@@ -265,6 +266,7 @@ func (c *conversation) beginReceiving(s *session) error {
 		return err
 	}
 	s.receiving = receiving
+	s.track.Witness(s.spec.Receiver.Addr(), receiving.Incidents, s.rec.Dropped)
 	s.rec.Run(receiving)
 	s.track.Receive(s.rec.Live)
 	return nil
@@ -320,6 +322,7 @@ func (c *conversation) Stop(_ context.Context, sent []owamp.SendReport, accept o
 		}
 		for i := range sent {
 			if sent[i].SID == s.spec.SID {
+				s.track.Reported(&sent[i])
 				return s.rec.Finish(&sent[i], at)
 			}
 		}

@@ -104,7 +104,8 @@ func TestFetch(t *testing.T) {
 		if _, got, err := get(t, c, sid, 50, 60); err != nil || len(got) != 0 {
 			t.Errorf("packets 50 to 60: %d records, %v", len(got), err)
 		}
-		if lines := w.logged(); len(lines) != 0 {
+		lines := w.logged()
+		if len(lines) != 1 || !strings.Contains(lines[0], "lost 1 packet (seq 3) at 2000-01-01T00:00:01.399Z: in the network\" sender=192.0.2.1") {
 			t.Errorf("logged %q", lines)
 		}
 		// On the same connection a session can be had after that.

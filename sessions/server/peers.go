@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 // peers are those that tests were made with lately, for who watches them.
 type peers struct {
 	clock sessions.Clock
+	host  sessions.Host // nil: nobody watches this host
+	log   *slog.Logger
 	watch func(Peer, func() sessions.Snapshot) Watcher
 
 	mu  sync.Mutex
@@ -35,8 +38,8 @@ type peer struct {
 	forget  *time.Timer
 }
 
-func newPeers(c sessions.Clock, watch func(Peer, func() sessions.Snapshot) Watcher) *peers {
-	return &peers{clock: c, watch: watch, all: make(map[Peer]*peer)}
+func newPeers(cfg *Config) *peers {
+	return &peers{clock: cfg.Clock, host: cfg.Host, log: cfg.Log, watch: cfg.Watch, all: make(map[Peer]*peer)}
 }
 
 // get returns the peer of that name for one session, which gives it back with
@@ -47,6 +50,7 @@ func (ps *peers) get(name Peer) *peer {
 	p := ps.all[name]
 	if p == nil {
 		p = &peer{all: ps, name: name, tally: sessions.NewTally(ps.clock)}
+		p.tally.Attribute(ps.host, ps.log.With("sender", name.Sender))
 		if len(ps.all) >= maxPeers {
 			return p
 		}
@@ -90,6 +94,7 @@ func (p *peer) expire() {
 // drop forgets p. The lock is held.
 func (p *peer) drop() {
 	delete(p.all.all, p.name)
+	p.tally.Close()
 	if p.watcher != nil {
 		p.watcher.Close()
 	}

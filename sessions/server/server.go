@@ -49,6 +49,8 @@ type Config struct {
 	// Started is what clients are told as the server's start; 0: when New was
 	// called.
 	Started owamp.Timestamp
+	// Host says what this host did when packets were lost; may be nil.
+	Host sessions.Host
 	// Watch is told of each peer that tests are made with, in each direction,
 	// and returns who watches it. May be nil.
 	Watch func(p Peer, snapshot func() sessions.Snapshot) Watcher
@@ -148,7 +150,7 @@ func New(cfg Config) *Server {
 		cfg:         cfg,
 		log:         cfg.Log,
 		pool:        ports.NewPool(cfg.Prober, cfg.Ports, ""),
-		peers:       newPeers(cfg.Clock, cfg.Watch),
+		peers:       newPeers(&cfg),
 		ledger:      policy.NewLedger(cfg.Limits),
 		connections: policy.NewRates(maxRates),
 		requests:    policy.NewRates(maxRates),

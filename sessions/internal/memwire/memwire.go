@@ -57,6 +57,8 @@ type Network struct {
 	Fate func(from, to netip.AddrPort, seq uint32) []time.Duration
 	// Refuse says why a port cannot be had, nil if it can. May be nil.
 	Refuse func(probe.PortConfig) error
+	// Incidents says what a host did to test packets. May be nil.
+	Incidents func(at netip.Addr, from, to owamp.Timestamp) probe.Incidents
 	// Clocks are the clocks of hosts; one that is not here is right.
 	Clocks map[netip.Addr]*Clock
 
@@ -117,6 +119,14 @@ func (p *port) Close() error {
 	return nil
 }
 
+// incidents returns what the port's host did.
+func (p *port) incidents(from, to owamp.Timestamp) probe.Incidents {
+	if p.net.Incidents == nil {
+		return probe.Incidents{}
+	}
+	return p.net.Incidents(p.at.Addr(), from, to)
+}
+
 type receiving struct {
 	port   *port
 	remote netip.AddrPort
@@ -136,6 +146,10 @@ func (p *port) Receive(s probe.ReceiveSpec, b probe.Batch) (ports.Receiving, err
 }
 
 func (r *receiving) Drain() owamp.Timestamp { return r.port.now() }
+
+func (r *receiving) Incidents(from, to owamp.Timestamp) probe.Incidents {
+	return r.port.incidents(from, to)
+}
 
 func (r *receiving) Stats() probe.ReceiveStats { return probe.ReceiveStats{} }
 
@@ -256,6 +270,10 @@ func (s *sending) Stop() owamp.SendReport {
 	s.once.Do(func() { close(s.quit) })
 	<-s.done
 	return owamp.SendReport{SID: s.spec.SID, NextSeq: s.next, Skips: s.skips}
+}
+
+func (s *sending) Incidents(from, to owamp.Timestamp) probe.Incidents {
+	return s.port.incidents(from, to)
 }
 
 func (s *sending) Progress() probe.SendProgress {
