@@ -92,7 +92,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	if err := d.tell(o.varDir, cfg.Started); err != nil {
 		return nil, err
 	}
-	if err := id.become(o.engine); err != nil {
+	if err := id.Become(o.needs()); err != nil {
 		return nil, err
 	}
 	o.warnUnreadable(log)

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package privilege
 
 // capNetRaw is no capability: there are none.
 const capNetRaw = 0

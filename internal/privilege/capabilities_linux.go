@@ -1,4 +1,4 @@
-package main
+package privilege
 
 import (
 	"errors"
@@ -39,7 +39,7 @@ func inAllThreads(trap, a1, a2, a3 uintptr) error {
 	case 0:
 		return nil
 	case unix.ENOTSUP: // there may be threads that Go does not know
-		return errors.New("this owampd was built with cgo: build it with CGO_ENABLED=0, or start it without capabilities")
+		return errors.New("this program was built with cgo: build it with CGO_ENABLED=0, or start it as another than root, without capabilities")
 	}
 	return errno
 }
