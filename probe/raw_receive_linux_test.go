@@ -1,13 +1,19 @@
 package probe
 
 import (
+	"encoding/binary"
+	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"golang.org/x/sys/unix"
 
 	"owl/internal/netlab"
 	"owl/owamp"
@@ -36,18 +42,19 @@ func TestRawIgnores(t *testing.T) {
 	testWhatIsIgnored(t, Config{Capture: CaptureRaw})
 }
 
-// addAddress gives a device of a host one more address.
-func addAddress(t *testing.T, h *netlab.Host, address string) {
-	t.Helper()
-	run(t, h, "ip address add "+address)
-}
-
+// run runs a command in the network of h.
 func run(t *testing.T, h *netlab.Host, command string) {
 	t.Helper()
-	words := strings.Fields(command)
-	if _, err := h.Output(exec.CommandContext(t.Context(), words[0], words[1:]...)); err != nil {
+	if err := try(t, h, command); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func try(t *testing.T, h *netlab.Host, command string) error {
+	t.Helper()
+	words := strings.Fields(command)
+	_, err := h.Output(exec.CommandContext(t.Context(), words[0], words[1:]...))
+	return err
 }
 
 // Both back ends say the same of the same packets but for the time, of which the
@@ -102,5 +109,344 @@ func TestBackEndsAgree(t *testing.T) {
 				t.Errorf("record %+v, want TTL 252 and DSCP %d", rec, tc.dscp)
 			}
 		})
+	}
+}
+
+// A host reaches itself, and its ports on VLANs and by link-local addresses,
+// with the ring as without.
+func TestRawInterfaces(t *testing.T) {
+	needRaw(t)
+	a, b := netlab.NewVeth(t)
+	vlans := true
+	for i, h := range []*netlab.Host{a, b} {
+		run(t, h, "ip address add fe80::"+string('a'+rune(i))+"/64 dev eth0 nodad")
+		run(t, h, "ip address add 10.96.0."+string('1'+rune(i))+"/24 dev eth0")
+		if try(t, h, "ip link add link eth0 name eth0.5 type vlan id 5") != nil {
+			vlans = false
+			continue
+		}
+		run(t, h, "ip address add 10.97.0."+string('1'+rune(i))+"/24 dev eth0.5")
+		run(t, h, "ip link set eth0.5 up")
+	}
+	at := netip.MustParseAddr
+	for _, tc := range []struct {
+		name     string
+		on       *netlab.Host
+		from, to netip.Addr
+		device   string
+	}{
+		{"veth", a, a.Addr4, b.Addr4, ""},
+		{"device", a, a.Addr6, b.Addr6, "eth0"},
+		{"VLAN", a, at("10.97.0.1"), at("10.97.0.2"), ""},
+		{"VLAN as device", a, at("10.97.0.1"), at("10.97.0.2"), "eth0.5"},
+		{"link-local", a, at("fe80::a%eth0"), at("fe80::b%eth0"), ""},
+		{"itself", b, b.Addr4, b.Addr4, ""},
+		{"itself by IPv6", b, b.Addr6, b.Addr6, ""},
+		{"itself by link-local address", b, at("fe80::b%eth0"), at("fe80::b%eth0"), ""},
+		{"itself from another address", b, at("10.96.0.2"), b.Addr4, ""},
+		{"loopback", b, at("127.0.0.9"), at("127.0.0.8"), ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if strings.Contains(tc.name, "VLAN") && !vlans {
+				t.Skip("SKIPPED: this kernel makes no VLAN interfaces")
+			}
+			e := newEngine(t, Config{Capture: CaptureRaw})
+			from := listenWithin(t, e, tc.on, PortConfig{Addr: tc.from, Device: tc.device})
+			to := listenWithin(t, e, b, PortConfig{Addr: tc.to, Device: tc.device})
+			in := newInbox()
+			var r *Receiving
+			const n = 20
+			within(t, b, func() error {
+				r = receive(t, to, from.Addr(), 14, in.batch)
+				return nil
+			})
+			s := spec(t, e, to.Addr(), n, time.Millisecond)
+			within(t, tc.on, func() error {
+				start(t, from, s)
+				return nil
+			})
+			for i, rec := range in.wait(t, n) {
+				if rec.Seq != uint32(i) || rec.TTL != 255 {
+					t.Errorf("record %d: %+v", i, rec)
+				}
+			}
+			r.Drain()
+			if st := r.Stats(); st != (ReceiveStats{Received: n}) {
+				t.Errorf("stats %+v, want %d received, each once", st, n)
+			}
+		})
+	}
+}
+
+// An injector puts frames on a host's Ethernet.
+type injector struct {
+	t        *testing.T
+	fd       int
+	from, to net.HardwareAddr
+}
+
+func newInjector(t *testing.T, from, to *netlab.Host) *injector {
+	t.Helper()
+	in := &injector{t: t}
+	within(t, to, func() error {
+		dev, err := net.InterfaceByName("eth0")
+		if err == nil {
+			in.to = dev.HardwareAddr
+		}
+		return err
+	})
+	within(t, from, func() error {
+		dev, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		in.from = dev.HardwareAddr
+		if in.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return unix.Bind(in.fd, &unix.SockaddrLinklayer{Ifindex: dev.Index})
+	})
+	t.Cleanup(func() { unix.Close(in.fd) })
+	return in
+}
+
+// send sends a frame with the given tags, each with its Ethernet type, and
+// packet.
+func (in *injector) send(packet []byte, tags ...uint16) {
+	in.t.Helper()
+	b := slices.Concat([]byte(in.to), []byte(in.from))
+	for i, kind := range tags {
+		b = binary.BigEndian.AppendUint16(b, kind)
+		b = binary.BigEndian.AppendUint16(b, uint16(i)) // the first is a priority, no VLAN
+	}
+	kind := uint16(unix.ETH_P_IP)
+	if packet[0]>>4 == 6 {
+		kind = unix.ETH_P_IPV6
+	}
+	b = append(binary.BigEndian.AppendUint16(b, kind), packet...)
+	for len(b) < 60 { // what is shorter is no frame
+		b = append(b, 0xee)
+	}
+	if _, err := unix.Write(in.fd, b); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+// Frames that no engine sends, but networks bring, are read, or ignored as the
+// host would.
+func TestRawFrames(t *testing.T) {
+	needRaw(t)
+	a, b := netlab.NewVeth(t)
+	e := newEngine(t, Config{Capture: CaptureRaw})
+	to4, to6 := listenWithin(t, e, b, PortConfig{Addr: b.Addr4}), listenWithin(t, e, b, PortConfig{Addr: b.Addr6})
+	const port = 5000
+	in4, in6 := newInbox(), newInbox()
+	r4 := receive(t, to4, netip.AddrPortFrom(a.Addr4, port), 34, in4.batch)
+	r6 := receive(t, to6, netip.AddrPortFrom(a.Addr6, port), 34, in6.batch)
+	wire := newInjector(t, a, b)
+
+	udp := func(network gopacket.NetworkLayer, to *Port) *layers.UDP {
+		u := &layers.UDP{SrcPort: port, DstPort: layers.UDPPort(to.Addr().Port())}
+		u.SetNetworkLayerForChecksum(network)
+		return u
+	}
+	make4 := func(seq uint32, options ...layers.IPv4Option) []byte {
+		ip := &layers.IPv4{Version: 4, TTL: 77, TOS: 46 << 2, Protocol: layers.IPProtocolUDP, SrcIP: a.Addr4.AsSlice(), DstIP: b.Addr4.AsSlice(), Options: options}
+		return serialized(t, ip, udp(ip, to4), gopacket.Payload(packet(seq, 34)))
+	}
+	make6 := func(seq uint32, headers ...gopacket.SerializableLayer) []byte {
+		plain := &layers.IPv6{Version: 6, HopLimit: 66, TrafficClass: 10 << 2, NextHeader: layers.IPProtocolUDP, SrcIP: a.Addr6.AsSlice(), DstIP: b.Addr6.AsSlice()}
+		body := serialized(t, udp(plain, to6), gopacket.Payload(packet(seq, 34)))
+		ip := *plain
+		if len(headers) > 0 {
+			ip.NextHeader = layers.IPProtocolIPv6Destination
+		}
+		return serialized(t, append(append([]gopacket.SerializableLayer{&ip}, headers...), gopacket.Payload(body))...)
+	}
+	const (
+		vlan    = 0x8100
+		service = 0x88a8
+	)
+	padding := func(next layers.IPProtocol) gopacket.Payload {
+		return gopacket.Payload{byte(next), 0, 1, 4, 0, 0, 0, 0}
+	}
+	wrong := func(b []byte, at int) []byte {
+		b[at] ^= 1
+		return b
+	}
+	wire.send(make4(0))
+	wire.send(make4(1), vlan)
+	wire.send(make4(2), vlan, vlan)
+	wire.send(make4(3), service, vlan)
+	wire.send(make4(4, layers.IPv4Option{OptionType: 1}))
+	wire.send(wrong(make4(100), 60)) // the payload, and so the checksum
+	wire.send(wrong(make4(101), 8))  // the TTL, and so the header's
+	wire.send(make4(102)[:60])       // cut off
+	wire.send(wrong(make4(103), 19)) // to another address
+	wire.send(make4(5))              // the last
+
+	wire.send(make6(0))
+	wire.send(make6(1), vlan)
+	wire.send(make6(2, padding(layers.IPProtocolUDP)))
+	wire.send(make6(3, padding(layers.IPProtocolIPv6Destination), padding(layers.IPProtocolUDP)), service, vlan)
+	wire.send(make6(4, gopacket.Payload{17, 0, 1, 4, 0, 0, 0, 0}))
+	wire.send(wrong(make6(100), 80))
+	wire.send(make6(101)[:70])
+	wire.send(make6(5))
+
+	r4.Drain()
+	r6.Drain()
+	for _, tc := range []struct {
+		name      string
+		recs      []owamp.Record
+		stats     ReceiveStats
+		ttl, dscp uint8
+	}{
+		{"IPv4", in4.records(), r4.Stats(), 77, 46},
+		{"IPv6", in6.records(), r6.Stats(), 66, 10},
+	} {
+		var seqs []uint32
+		for _, rec := range tc.recs {
+			seqs = append(seqs, rec.Seq)
+			if rec.TTL != tc.ttl || rec.DSCP != tc.dscp {
+				t.Errorf("%s: record %+v, want TTL %d and DSCP %d", tc.name, rec, tc.ttl, tc.dscp)
+			}
+			if d := rec.Recv.Sub(rec.Sent); e.kernel && (d <= 0 || d > 10*time.Second) {
+				t.Errorf("%s: packet %d: delay %v", tc.name, rec.Seq, d)
+			}
+		}
+		if d := cmp.Diff([]uint32{0, 1, 2, 3, 4, 5}, seqs); d != "" {
+			t.Errorf("%s: sequence numbers: %s", tc.name, d)
+		}
+		if tc.stats != (ReceiveStats{Received: 6}) {
+			t.Errorf("%s: stats %+v, want 6 received and nothing else", tc.name, tc.stats)
+		}
+	}
+}
+
+func serialized(t *testing.T, parts ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, parts...); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(buf.Bytes())
+}
+
+// What the ring has no room for is counted, once in all its sessions, and each
+// port knows when it was.
+func TestRawDrops(t *testing.T) {
+	needRaw(t)
+	e := newEngine(t, Config{Gather: time.Hour, Capture: CaptureRaw}) // nobody reads
+	p, other := listen(t, e, loopback4), listen(t, e, loopback4)
+	peer, from := raw(t, p)
+	in := newInbox()
+	r := receive(t, p, from, 14, in.batch)
+	beside := receive(t, other, from, 14, in.batch)
+	before := e.clock.Now()
+	const n = 30000
+	datagram := make([]byte, 1400)
+	copy(datagram, packet(0, 14))
+	for range n {
+		peer.Write(datagram)
+	}
+	r.Drain()
+	after := e.clock.Now()
+	st := r.Stats()
+	if st.Drops == 0 || st.Received+st.Drops != n {
+		t.Errorf("stats %+v, want received and drops to add up to %d", st, n)
+	}
+	if got := beside.Stats(); got != (ReceiveStats{}) {
+		t.Errorf("stats %+v of a session beside it, want zeros", got)
+	}
+	for _, p := range []*Receiving{r, beside} {
+		if got := p.Incidents(before, after).Drops; got != st.Drops {
+			t.Errorf("%d drops in that time, want %d", got, st.Drops)
+		}
+		if got := p.Incidents(after, after.AddDuration(time.Hour)).Drops; got != 0 {
+			t.Errorf("%d drops afterwards, want none", got)
+		}
+	}
+	peer.Write(packet(1, 14))
+	r.Drain()
+	if got := r.Stats(); got.Received != st.Received+1 || got.Drops != st.Drops {
+		t.Errorf("stats %+v after one more packet, %+v before", got, st)
+	}
+}
+
+// The host does not tell the peer of a raw port that nobody listens there.
+func TestRawPortIsReachable(t *testing.T) {
+	needRaw(t)
+	e := newEngine(t, Config{Capture: CaptureRaw})
+	p := listen(t, e, loopback4)
+	peer, from := raw(t, p)
+	in := newInbox()
+	receive(t, p, from, 14, in.batch)
+	for seq := range uint32(10) {
+		if _, err := peer.Write(packet(seq, 14)); err != nil {
+			t.Errorf("packet %d: %v", seq, err)
+		}
+	}
+	in.wait(t, 10)
+}
+
+// Ports come and go; those that stay miss nothing.
+func TestRawPortsComeAndGo(t *testing.T) {
+	needRaw(t)
+	e := newEngine(t, Config{Capture: CaptureRaw})
+	from, to := listen(t, e, loopback4), listen(t, e, loopback4)
+	in := newInbox()
+	r := receive(t, to, from.Addr(), 14, in.batch)
+	const n = 2000
+	_, done := start(t, from, spec(t, e, to.Addr(), n, 100*time.Microsecond))
+	for sending := true; sending; {
+		p := listen(t, e, loopback4)
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-done:
+			sending = false
+		default:
+		}
+	}
+	r.Drain()
+	if st := r.Stats(); st != (ReceiveStats{Received: n}) {
+		t.Errorf("stats %+v, want %d received", st, n)
+	}
+	for _, p := range []*Port{from, to} {
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(e.rings.open) != 0 || len(e.sources) != 0 {
+		t.Errorf("%d rings and %d sources are left without ports", len(e.rings.open), len(e.sources))
+	}
+	if drained := r.Drain(); drained.After(e.clock.Now()) {
+		t.Errorf("drained up to %v after the end", drained)
+	}
+}
+
+func TestRawReceivingAllocations(t *testing.T) {
+	needRaw(t)
+	if raceEnabled {
+		t.Skip("SKIPPED: the race detector allocates")
+	}
+	e := newEngine(t, Config{Gather: time.Hour, Capture: CaptureRaw})
+	p := listen(t, e, loopback4)
+	peer, from := raw(t, p)
+	var n int
+	r := receive(t, p, from, 14, func(recs []owamp.Record) { n += len(recs) })
+	datagram := packet(0, 14)
+	if allocs := testing.AllocsPerRun(50, func() {
+		for range 100 {
+			peer.Write(datagram)
+		}
+		r.Drain()
+	}); allocs != 0 {
+		t.Errorf("%v allocations for 100 packets, want none", allocs)
+	}
+	if n != 51*100 {
+		t.Errorf("%d packets received, want 5100", n)
 	}
 }

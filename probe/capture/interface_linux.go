@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,23 +22,16 @@ type Interface struct {
 }
 
 // Interfaces returns the interfaces over which packets to addr come, those of the
-// calling thread's network namespace: the given device alone or, if that is
-// empty, all that have the address, and the loopback interface, which takes what
-// the host sends to itself.
+// calling thread's network namespace: the given device or, if that is empty, the
+// address's zone or all interfaces that have the address; and the loopback
+// interface, which takes what the host sends to itself.
 func Interfaces(addr netip.Addr, device string) ([]Interface, error) {
 	ns, err := namespace()
 	if err != nil {
 		return nil, err
 	}
-	if device == "" && addr.Zone() != "" {
+	if device == "" {
 		device = addr.Zone()
-	}
-	if device != "" {
-		dev, err := net.InterfaceByName(device)
-		if err != nil {
-			return nil, fmt.Errorf("device %q: %w", device, err)
-		}
-		return []Interface{{dev.Index, dev.Name, ns}}, nil
 	}
 	devices, err := net.Interfaces()
 	if err != nil {
@@ -46,19 +40,25 @@ func Interfaces(addr netip.Addr, device string) ([]Interface, error) {
 	var found []Interface
 	has := false
 	for _, dev := range devices {
-		own, err := owns(&dev, addr)
-		if err != nil {
-			return nil, fmt.Errorf("device %q: %w", dev.Name, err)
+		own := dev.Name == device || strconv.Itoa(dev.Index) == addr.Zone()
+		if device == "" {
+			if own, err = owns(&dev, addr); err != nil {
+				return nil, fmt.Errorf("interface %q: %w", dev.Name, err)
+			}
 		}
 		if own || dev.Flags&net.FlagLoopback != 0 {
 			found = append(found, Interface{dev.Index, dev.Name, ns})
 		}
 		has = has || own
 	}
-	if !has {
-		return nil, fmt.Errorf("address %v: no network interface has it", addr)
+	switch {
+	case has:
+		return found, nil
+	case device != "":
+		return nil, fmt.Errorf("interface %q: there is none", device)
+	default:
+		return nil, fmt.Errorf("address %v: no interface has it", addr)
 	}
-	return found, nil
 }
 
 // owns reports whether packets to addr come in over dev. All of a loopback

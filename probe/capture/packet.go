@@ -75,11 +75,16 @@ const (
 	destination = 60
 )
 
-// Parse reads a frame. It does not allocate. Unless it returns [Fragment] or
+// Parse reads a frame. It does not allocate. Where the kernel has told the type of
+// what is behind a second VLAN tag (it does since Linux 6.12), it makes f.Type
+// that of the tag. Unless it returns [Fragment] or
 // [Datagram], p holds nothing of use; for a Fragment, no ports either, which only
 // the first one has.
 func (p *Packet) Parse(f *Frame) Kind {
 	p.Time = f.Time
+	if f.HasTag && hidesTag(f) {
+		f.Type = typeVLAN
+	}
 	proto, b := f.Type, f.Data
 	for range maxTags {
 		switch proto {
@@ -99,13 +104,45 @@ func (p *Packet) Parse(f *Frame) Kind {
 	return Other
 }
 
+// hidesTag reports whether a frame begins with a VLAN tag and not, as its type
+// says, with IP.
+func hidesTag(f *Frame) bool {
+	b := f.Data
+	if len(b) < tagSize {
+		return false
+	}
+	switch binary.BigEndian.Uint16(b[2:]) {
+	case typeIPv4, typeIPv6, typeVLAN, typeService, typeQinQ:
+	default:
+		return false
+	}
+	switch f.Type {
+	case typeIPv4:
+		return headerLength4(b) == 0
+	case typeIPv6:
+		return len(b) < ipv6Header || b[0]>>4 != 6 || int(binary.BigEndian.Uint16(b[4:])) > len(b)-ipv6Header
+	default:
+		return false
+	}
+}
+
+// headerLength4 returns the length of the header of IPv4 that b begins with; 0:
+// it is none, or damaged.
+func headerLength4(b []byte) int {
+	if len(b) < 20 || b[0]>>4 != 4 {
+		return 0
+	}
+	n, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
+	if n < 20 || total < n || total > len(b) || sum(b[:n]) != 0xffff {
+		return 0
+	}
+	return n
+}
+
 // ipv4 reads a packet of IPv4 (RFC 791).
 func (p *Packet) ipv4(b []byte, sound bool) Kind {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return Damaged
-	}
-	header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
-	if header < 20 || total < header || total > len(b) || sum(b[:header]) != 0xffff {
+	header := headerLength4(b)
+	if header == 0 {
 		return Damaged
 	}
 	if b[9] != protocolUDP {
@@ -115,7 +152,7 @@ func (p *Packet) ipv4(b []byte, sound bool) Kind {
 	p.Source = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), 0)
 	p.Destination = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:])), 0)
 	// What follows the packet is the padding of a short frame.
-	body := b[header:total]
+	body := b[header:binary.BigEndian.Uint16(b[2:])]
 	const moreFragments, offset = 0x2000, 0x1fff
 	if field := binary.BigEndian.Uint16(b[6:]); field&(moreFragments|offset) != 0 {
 		return p.fragment(part{

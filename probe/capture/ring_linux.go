@@ -165,11 +165,14 @@ func (r *Ring) Failure() error {
 }
 
 // Stats returns what has been counted since the last call: the kernel begins
-// anew with each.
+// anew with each. It does not allocate.
 func (r *Ring) Stats() (RingStats, error) {
-	s, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-	if err != nil {
-		return RingStats{}, os.NewSyscallError("getsockopt PACKET_STATISTICS", err)
+	var s unix.TpacketStatsV3
+	size := uint32(unix.SizeofTpacketStatsV3)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(r.fd), unix.SOL_PACKET, unix.PACKET_STATISTICS,
+		uintptr(unsafe.Pointer(&s)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return RingStats{}, os.NewSyscallError("getsockopt PACKET_STATISTICS", errno)
 	}
 	return RingStats{Frames: uint64(s.Packets), Drops: uint64(s.Drops), Full: uint64(s.Freeze_q_cnt)}, nil
 }
