@@ -21,6 +21,9 @@ type Fixed struct {
 	// near has, at a bin modulo its length, the place of that bin if it was the
 	// last one there: delays keep to few bins for long.
 	near [512]int32
+	// The delays from low to high, if there are any, belong to bins[last].
+	low, high float64
+	last      int32
 }
 
 type fixedBin struct {
@@ -34,7 +37,7 @@ func NewFixed(width float64) *Fixed {
 	if !(width > 0) || math.IsInf(width, 1) {
 		panic(fmt.Sprintf("histogram: bin width %g, want a finite number of seconds above 0", width))
 	}
-	return &Fixed{width: width, index: make(map[int32]int32)}
+	return &Fixed{width: width, index: make(map[int32]int32), low: math.Inf(1), high: math.Inf(-1)}
 }
 
 // Width returns the width of a bin in seconds.
@@ -54,7 +57,27 @@ func (f *Fixed) Bin(delay float64) int32 {
 
 // Add counts a delay of so many seconds. It allocates only for a bin that was
 // empty.
-func (f *Fixed) Add(delay float64) { f.AddBin(f.Bin(delay), 1) }
+func (f *Fixed) Add(delay float64) {
+	// Bins ascend with the delay, so what lies between two delays of a bin needs
+	// no division.
+	if f.low <= delay && delay <= f.high {
+		f.count++
+		f.bins[f.last].count++
+		return
+	}
+	f.addElsewhere(delay)
+}
+
+func (f *Fixed) addElsewhere(delay float64) {
+	bin := f.Bin(delay)
+	if f.low <= f.high && f.bins[f.last].bin == bin {
+		f.low, f.high = min(f.low, delay), max(f.high, delay)
+	} else {
+		f.low, f.high = delay, delay
+	}
+	f.AddBin(bin, 1)
+	f.last = f.near[uint32(bin)%uint32(len(f.near))]
+}
 
 // AddBin adds n to a bin.
 func (f *Fixed) AddBin(bin int32, n uint64) {

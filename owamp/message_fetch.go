@@ -147,19 +147,32 @@ func (r *Record) Append(b []byte) []byte {
 // ParseRecord reads one record; it refuses an error estimate that is not valid,
 // for no receiver writes one.
 func ParseRecord(b *[RecordSize]byte) (Record, error) {
-	r := Record{
-		Seq:     binary.BigEndian.Uint32(b[0:]),
-		SentErr: ErrorEstimate(binary.BigEndian.Uint16(b[4:])),
-		RecvErr: ErrorEstimate(binary.BigEndian.Uint16(b[6:])),
-		Sent:    Timestamp(binary.BigEndian.Uint64(b[8:])),
-		Recv:    Timestamp(binary.BigEndian.Uint64(b[16:])),
-		TTL:     b[24],
+	var r [1]Record
+	_, err := ParseRecords(r[:], b[:])
+	return r[0], err
+}
+
+// ParseRecords reads as many records from b as there is room for in recs, which
+// b has, and returns how many there are before the first that [ParseRecord]
+// refuses.
+func ParseRecords(recs []Record, b []byte) (good int, err error) {
+	for i := range recs {
+		b := b[i*RecordSize:][:RecordSize:RecordSize]
+		estimates := binary.BigEndian.Uint32(b[4:])
+		r := &recs[i]
+		*r = Record{
+			Seq:     binary.BigEndian.Uint32(b[0:]),
+			SentErr: ErrorEstimate(estimates >> 16),
+			RecvErr: ErrorEstimate(estimates),
+			Sent:    Timestamp(binary.BigEndian.Uint64(b[8:])),
+			Recv:    Timestamp(binary.BigEndian.Uint64(b[16:])),
+			TTL:     b[24],
+		}
+		if !r.SentErr.Valid() || !r.RecvErr.Valid() {
+			return i, r.Validate()
+		}
 	}
-	if r.SentErr.Valid() && r.RecvErr.Valid() {
-		return r, nil
-	}
-	bad := r // r itself stays in registers
-	return bad, bad.Validate()
+	return len(recs), nil
 }
 
 // Validate refuses a record that no receiver writes, for no clock's error is

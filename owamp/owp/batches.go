@@ -113,21 +113,13 @@ func (r *Reader) batch(b *batch, raw []byte, next *int64) bool {
 // parseRecords reads as many records as recs has room for from b, and returns
 // how many there are before the first that no receiver writes.
 func (r *Reader) parseRecords(recs []owamp.Record, b []byte) (good int, err error) {
+	if r.recordSize == recordSize {
+		return owamp.ParseRecords(recs, b)
+	}
 	for i := range recs {
-		if err = r.parseRecord(b, &recs[i]); err != nil {
+		if recs[i], err = parseRecordV2((*[recordSizeV2]byte)(b[i*recordSizeV2:])); err != nil {
 			return i, err
 		}
-		b = b[r.recordSize:]
 	}
 	return len(recs), nil
-}
-
-// parseRecord reads the record that b begins with into rec.
-func (r *Reader) parseRecord(b []byte, rec *owamp.Record) (err error) {
-	if r.recordSize == recordSize {
-		*rec, err = owamp.ParseRecord((*[recordSize]byte)(b))
-	} else {
-		*rec, err = parseRecordV2((*[recordSizeV2]byte)(b))
-	}
-	return err
 }

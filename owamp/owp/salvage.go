@@ -338,9 +338,9 @@ func (s *salvager) promising(b []byte) bool {
 
 // check reports why b does not begin with a record that can be right.
 func (s *salvager) check(b []byte) error {
-	var r owamp.Record
-	if err := s.parseRecord(b, &r); err != nil || s.schedule == nil {
+	var r [1]owamp.Record
+	if _, err := s.parseRecords(r[:], b); err != nil || s.schedule == nil {
 		return err
 	}
-	return s.schedule.check(&r)
+	return s.schedule.check(&r[0])
 }

@@ -161,7 +161,15 @@ func (f *fold) add(recs []owamp.Record) (more bool, err error) {
 // count, with copies marked, at the begin of recs, and whether any more may come.
 func (f *fold) order(recs []owamp.Record) (counting []owamp.Record, more bool, err error) {
 	n := 0
-	for i := range recs {
+	for i := 0; i < len(recs); i++ {
+		if usual := f.inOrder(recs[i:]); usual > 0 {
+			if n < i {
+				copy(recs[n:], recs[i:i+usual])
+			}
+			n += usual
+			i += usual - 1
+			continue
+		}
 		r := &recs[i]
 		if r.Seq >= f.sum.Last {
 			if f.sum.Next < 0 {
@@ -197,6 +205,27 @@ func (f *fold) order(recs []owamp.Record) (counting []owamp.Record, more bool, e
 	}
 	f.index += int64(len(recs))
 	return recs[:n], true, nil
+}
+
+// inOrder places the records that recs begins with as long as they arrive one
+// after the other, as nearly all do, and returns how many those are.
+func (f *fold) inOrder(recs []owamp.Record) int {
+	if len(f.skips) > 0 {
+		return 0
+	}
+	first := f.window.seen
+	n := f.window.inOrder(recs, f.sum.Last)
+	if n == 0 {
+		return 0
+	}
+	f.reordering.arrive(first, f.window.base)
+	f.reordering.goOn(uint32(n-1), f.window.base)
+	if f.each != nil {
+		for i := range recs[:n] {
+			f.each(&recs[i])
+		}
+	}
+	return n
 }
 
 // place gives the record of a packet in the range its place among the others,

@@ -24,12 +24,31 @@ type row struct {
 
 // arrive counts the arrival of seq. No number below settled will come again.
 func (r *reordering) arrive(seq, settled uint32) {
-	if top := len(r.stack) - 1; top >= 0 && r.stack[top].seq+r.stack[top].n == seq && r.stack[top].index+int64(r.stack[top].n) == r.received {
-		r.stack[top].n++
-	} else {
-		r.interrupt(seq)
+	if len(r.stack) > 0 && r.expected() == seq {
+		r.goOn(1, settled)
+		return
 	}
+	r.interrupt(seq)
 	r.received++
+	r.settle(settled)
+}
+
+// expected returns the number that follows the one that came last, of which
+// there must be one.
+func (r *reordering) expected() uint32 {
+	top := &r.stack[len(r.stack)-1]
+	return top.seq + top.n
+}
+
+// goOn counts the arrivals of the next n numbers expected.
+func (r *reordering) goOn(n, settled uint32) {
+	r.stack[len(r.stack)-1].n += n
+	r.received += int64(n)
+	r.settle(settled)
+}
+
+// settle takes note that no number below settled will come again.
+func (r *reordering) settle(settled uint32) {
 	// Of the arrivals up to settled only the last can stop a later one.
 	for r.hidden+1 < len(r.stack) && r.stack[r.hidden+1].seq <= settled {
 		r.hidden++

@@ -48,6 +48,40 @@ func (s *settling) settleBefore(r *owamp.Record) error {
 	return nil
 }
 
+// inOrder takes the arrivals that recs begins with and that raise no question:
+// of one sequence number after the other, from the first unseen one on, below
+// last. It does with them what [settling.settleUntil] and [settling.fate] would,
+// for nearly all records are such, and returns how many they are.
+func (s *settling) inOrder(recs []owamp.Record, last uint32) (n int) {
+	base, due, seen, budget := s.base, s.due, s.seen, s.budget
+	waits, fates := s.waits.next, s.fates
+	margin := 2 * owamp.Timestamp(s.timeout)
+arrivals:
+	for n < len(recs) {
+		r := &recs[n]
+		if r.Seq != seen || seen >= last || r.Lost() || int(seen-base) >= len(fates) || budget <= 0 {
+			break
+		}
+		for limit := r.Recv - margin; due.Before(limit); {
+			if base == seen || len(waits) == 0 || budget <= 0 {
+				break arrivals // settleUntil knows
+			}
+			fates[int(base)&(len(fates)-1)] = unknown
+			base++
+			budget--
+			s.wait = waits[0]
+			due = due.Add(waits[0])
+			waits = waits[1:]
+		}
+		budget++
+		fates[int(seen)&(len(fates)-1)] = received
+		seen++
+		n++
+	}
+	s.base, s.due, s.seen, s.budget, s.waits.next = base, due, seen, budget, waits
+	return n
+}
+
 // settleUntil settles what the arrival r leaves no doubt about, which is not to
 // be more than packets below its own.
 func (s *settling) settleUntil(r *owamp.Record) error {
