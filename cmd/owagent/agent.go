@@ -65,7 +65,7 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 		log:     log,
 		file:    o.config,
 		host:    host,
-		clock:   clock.New(clock.Config{Shift: shift}),
+		clock:   clock.New(clock.Config{Shift: shift, Log: log}),
 		names:   hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1"),
 		labels:  newLabelCollector(),
 		scratch: os.TempDir(),
@@ -76,6 +76,7 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 	if a.first, err = agentfile.Load(a.file, host); err != nil {
 		return nil, err
 	}
+	a.clock.Ask(a.first.Clock)
 	if a.engine, err = a.first.Engine.Open(a.clock, log); err != nil {
 		return nil, err
 	}
@@ -95,6 +96,9 @@ func (a *agent) serveMetrics(ctx context.Context, addr string) error {
 		return err
 	}
 	if err := reg.Register(a.labels); err != nil {
+		return err
+	}
+	if err := metrics.Clock(reg, a.clock.State); err != nil {
 		return err
 	}
 	a.collector = c
@@ -177,6 +181,7 @@ func (a *agent) apply(cfg *agentfile.Config) (change, error) {
 	}
 	a.keys.set(keys)
 	a.setPorts(cfg.Ports)
+	a.clock.Ask(cfg.Clock)
 	a.finish(ending, fresh)
 	for _, s := range fresh {
 		a.begin(s)

@@ -39,7 +39,7 @@ func check(o *options, stdout io.Writer) error {
 	if cfg.Metrics != "" {
 		fmt.Fprintf(stdout, "metrics at %s\n", cfg.Metrics)
 	}
-	for _, line := range cfg.Engine.Describe() {
+	for _, line := range append(cfg.Engine.Describe(), describeClock(&cfg.Clock)...) {
 		fmt.Fprintln(stdout, line)
 	}
 	for _, line := range slices.Concat(cfg.Remarks, keyNotes, serverNotes, warnDescriptors(cfg)) {

@@ -21,6 +21,7 @@ type status struct {
 	Started      time.Time      `json:"started"`
 	Synchronized bool           `json:"clock_synchronized"`
 	ClockError   *float64       `json:"clock_error_s,omitempty"` // if it is synchronized
+	Clock        clockStatus    `json:"clock"`
 	Rate         float64        `json:"rate_packets_per_s"`
 	Budget       uint64         `json:"budget_packets_per_s"`
 	Streams      []streamStatus `json:"streams"`
@@ -63,13 +64,15 @@ func (a *agent) status() *status {
 		}
 	}
 	a.mu.Unlock()
+	known := a.clock.State()
 	st := &status{
 		Version:      cli.Version,
 		Host:         cfg.Host,
 		PID:          os.Getpid(),
 		Config:       a.file,
 		Started:      a.started.Time(),
-		Synchronized: a.clock.State().Synchronized,
+		Synchronized: known.Synchronized,
+		Clock:        clockStatusOf(known),
 		Budget:       cfg.Budget,
 		Streams:      []streamStatus{}, // a list even of none
 	}
@@ -121,12 +124,8 @@ func (s *stream) status() streamStatus {
 
 // print prints the status for people.
 func (st *status) print(w io.Writer) error {
-	quality := "nobody vouches for its clock"
-	if st.ClockError != nil {
-		quality = "its clock is off by at most " + table.Duration(seconds(*st.ClockError))
-	}
-	fmt.Fprintf(w, "owagent on %s since %s: %d streams, %.6g packets/s of %d; %s\n",
-		table.Plain(st.Host), st.Started.Local().Format(time.DateTime), len(st.Streams), st.Rate, st.Budget, quality)
+	fmt.Fprintf(w, "owagent on %s since %s: %d streams, %.6g packets/s of %d\n%s\n",
+		table.Plain(st.Host), st.Started.Local().Format(time.DateTime), len(st.Streams), st.Rate, st.Budget, st.clockLine())
 	if len(st.Streams) == 0 {
 		return nil
 	}

@@ -50,7 +50,7 @@ func (o *options) describe(w io.Writer) {
 	if o.metrics != "" {
 		fmt.Fprintf(w, "# metrics are at %s (--metrics)\n", o.metrics)
 	}
-	for _, line := range o.engine.Describe() {
+	for _, line := range append(o.engine.Describe(), o.clock.Describe()...) {
 		fmt.Fprintf(w, "# %s\n", line)
 	}
 	fmt.Fprintf(w, "# %s\n", confName)

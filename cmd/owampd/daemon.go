@@ -61,11 +61,10 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	for _, remark := range o.remarks {
 		log.Warn(remark)
 	}
-	shift, err := cli.TimeShift(getenv)
-	if err != nil {
+	d := &daemon{log: log, dieBy: o.dieBy}
+	if d.clock, err = o.clock.Open(getenv, log); err != nil {
 		return nil, err
 	}
-	d := &daemon{log: log, clock: clock.New(clock.Config{Shift: shift}), dieBy: o.dieBy}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -109,6 +108,9 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	cfg.Store = d.store
 	if reg != nil {
 		if err := metrics.Slip(reg, d.engine.Slip); err != nil {
+			return nil, err
+		}
+		if err := metrics.Clock(reg, d.clock.State); err != nil {
 			return nil, err
 		}
 	}

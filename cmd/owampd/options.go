@@ -38,7 +38,7 @@ var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
                   twice: and where in the code they come from
    -Z             stay in the foreground
    --metrics ADDR show live metrics to Prometheus at http://ADDR/metrics
-` + cli.EngineUsage + `   --strict      do not start if others can read the pass-phrases
+` + cli.EngineUsage + cli.ClockUsage + `   --strict      do not start if others can read the pass-phrases
    --check        print what would be in force, and where it comes from; start nothing
    -h             print this message
    --version      print the version
@@ -82,6 +82,7 @@ type options struct {
 	check          bool
 	metrics        string
 	engine         cli.EngineOptions
+	clock          cli.ClockOptions
 
 	from        map[string]string // where the value of a key comes from, if it is not the default
 	limitsFile  string            // "": there is none
@@ -98,7 +99,7 @@ var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "strict"},
 	{Name: "check"},
-}, cli.EngineLong, cli.StandardLong)
+}, cli.EngineLong, cli.ClockLong, cli.StandardLong)
 
 // parse reads the command line and the files that it names. What the command
 // line says goes before what the conf file says. A confdir that is relative is
@@ -143,6 +144,10 @@ func parse(dir string, args []string) (*options, error) {
 	errs := []error{o.readConf(confGiven)}
 	for _, opt := range opts {
 		if ok, err := o.engine.Set(opt.Name, opt.Value); ok {
+			errs = append(errs, err)
+			continue
+		}
+		if ok, err := o.clock.Set(opt.Name, opt.Value); ok {
 			errs = append(errs, err)
 			continue
 		}

@@ -21,7 +21,6 @@ import (
 	"owl/owamp/control"
 	"owl/owamp/owp"
 	"owl/owamp/stats"
-	"owl/probe/clock"
 	"owl/sessions/fetch"
 	"owl/sessions/ping"
 	"owl/sessions/ports"
@@ -49,11 +48,10 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	shift, err := cli.TimeShift(p.getenv)
+	clock, err := new(cli.ClockOptions).Open(p.getenv, p.log)
 	if err != nil {
 		return err
 	}
-	clock := clock.New(clock.Config{Shift: shift})
 	engine, err := p.engine.Open(clock, p.log)
 	if err != nil {
 		return err

@@ -50,11 +50,10 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	if err != nil {
 		return nil, err
 	}
-	shift, err := cli.TimeShift(getenv)
-	if err != nil {
+	m := &measurement{log: log, passphrase: passphrase{conn: &o.conn}}
+	if m.clock, err = o.clock.Open(getenv, log); err != nil {
 		return nil, err
 	}
-	m := &measurement{log: log, clock: clock.New(clock.Config{Shift: shift}), passphrase: passphrase{conn: &o.conn}}
 	defer func() {
 		if err != nil {
 			m.close()
@@ -196,6 +195,9 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 	}
 	m.metrics = c.Stream(l, m.stream.Snapshot)
 	if err := metrics.Slip(reg, m.engine.Slip); err != nil {
+		return err
+	}
+	if err := metrics.Clock(reg, m.clock.State); err != nil {
 		return err
 	}
 	url, err := cli.ServeMetrics(ctx, o.metrics, metrics.Handler(reg))

@@ -45,7 +45,7 @@ var program = cli.Program{Name: "powstream", Usage: `usage: powstream [arguments
    -t             send to the peer instead of receiving from it, and fetch what
                   it has received
    -z delayStart  wait before the first session (s)
-` + cli.EngineUsage + `
+` + cli.EngineUsage + cli.ClockUsage + `
   Output:
    -b bucketWidth width of the histogram's bins (s, default 0.0001)
    -d dir         directory of the files (default: the current one)
@@ -83,6 +83,7 @@ type options struct {
 	send         bool
 	delay        time.Duration
 	engine       cli.EngineOptions
+	clock        cli.ClockOptions
 	bucket       float64 // s
 	dir          string
 	facility     cli.Facility
@@ -101,7 +102,7 @@ const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "check"},
-}, cli.EngineLong, cli.ClientLong, cli.StandardLong)
+}, cli.EngineLong, cli.ClockLong, cli.ClientLong, cli.StandardLong)
 
 const (
 	// maxPadding fills the greatest UDP packet over IPv4.
@@ -163,6 +164,9 @@ func (o *options) set(name, value string) (err error) {
 		return err
 	}
 	if ok, err := o.engine.Set(name, value); ok || err != nil {
+		return err
+	}
+	if ok, err := o.clock.Set(name, value); ok || err != nil {
 		return err
 	}
 	switch name {

@@ -8,6 +8,8 @@
 //	budget    packets a second of all streams together, at most; 10000
 //	ports     UDP ports that the streams share, low-high; 8760-9960
 //	engine    how test packets are sent and received, see [cli.EngineOptions]
+//	clock     who is asked how good this host's clock is, beside its kernel:
+//	          chrony (auto), ntp (a list of servers), every (64 s), see [clock.Sources]
 //	server    the server half, see [Server]; none
 //	defaults  what streams and members of groups have unless they say otherwise
 //	streams   a list of streams, see [Stream]
@@ -24,6 +26,7 @@ import (
 	"owl/internal/cli"
 	"owl/owamp"
 	"owl/probe"
+	"owl/probe/clock"
 )
 
 // DefaultBudget is how many packets a second all streams of a file may have
@@ -47,6 +50,7 @@ type Config struct {
 	Budget  uint64 // packets/s
 	Ports   probe.PortRange
 	Engine  cli.EngineOptions
+	Clock   clock.Sources
 	Server  *Server  // nil: none
 	Streams []Stream // those of groups behind the others; no two have the same Key
 	Remarks []string // what is no error, and to be said
@@ -134,6 +138,7 @@ func Parse(name string, text []byte, host string) (*Config, error) {
 	p := &parser{file: name, lines: make(map[Key]int), dirs: make(map[string]int), cfg: &Config{
 		Host:   host,
 		Budget: DefaultBudget,
+		Clock:  clock.Sources{Chrony: clock.ChronyAuto},
 		Ports:  probe.PortRange{Low: 8760, High: 9960},
 	}}
 	if root := p.document(text); root != nil {
@@ -158,6 +163,7 @@ func (p *parser) config(root *node) {
 		{name: "budget", read: func(n *node) { c.Budget = uint64(p.count(n, 1, 1<<31)) }},
 		{name: "ports", read: func(n *node) { c.Ports = p.portRange(n) }},
 		{name: "engine", read: p.engine},
+		{name: "clock", read: p.clock},
 		{name: "server", read: p.server},
 		{name: "defaults", read: func(n *node) { p.mapping(n, "defaults: ", p.common(&base)) }},
 		{name: "streams", read: func(n *node) { p.streams(n, &base) }},

@@ -14,6 +14,7 @@ import (
 	"owl/internal/cli"
 	"owl/owamp"
 	"owl/probe"
+	"owl/probe/clock"
 )
 
 // stream is a stream of which nothing is said.
@@ -76,6 +77,7 @@ host: zurich
 metrics: :9861
 budget: 200
 ports: 8760-8763
+clock: {chrony: off, ntp: [192.0.2.7, "[2001:db8::7]:1123"], every: 2m}
 engine: {pacing: precise, transmit: raw, warm: false}
 server:
   listen: "127.0.0.1:861"
@@ -122,6 +124,7 @@ server:
 		Metrics: ":9861",
 		Budget:  200,
 		Ports:   probe.PortRange{Low: 8760, High: 8763},
+		Clock:   clock.Sources{Chrony: clock.ChronyOff, NTP: []string{"192.0.2.7", "[2001:db8::7]:1123"}, Every: 2 * time.Minute},
 		Engine:  cli.EngineOptions{Pacing: probe.PacingPrecise, Cold: true, Transmit: probe.TransmitRaw},
 		Server: &agentfile.Server{
 			Listen: "127.0.0.1:861", Data: "/var/lib/owl", Modes: owamp.ModeEncrypted | owamp.ModeOpen,

@@ -12,6 +12,7 @@ import (
 
 	"owl/internal/manual"
 	"owl/probe"
+	"owl/probe/clock"
 	"owl/sessions"
 	"owl/sessions/metrics"
 )
@@ -116,6 +117,10 @@ func families() ([]manual.Item, error) {
 		return nil, err
 	}
 	if err := metrics.Slip(reg, func() *probe.Distribution { return new(probe.Distribution) }); err != nil {
+		return nil, err
+	}
+	seen := clock.State{Sources: []clock.Source{{Last: time.Unix(1, 0)}}}
+	if err := metrics.Clock(reg, func() clock.State { return seen }); err != nil {
 		return nil, err
 	}
 	// In this state every family has a value.

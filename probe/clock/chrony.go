@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/facebook/time/ntp/chrony"
 )
@@ -41,7 +43,7 @@ const (
 
 // checkChrony returns what is wrong with a place to ask chronyd at.
 func checkChrony(place string) error {
-	if filepath.IsAbs(place) {
+	if filepath.IsAbs(place) && !strings.ContainsFunc(place, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return nil
 	}
 	host, port, err := net.SplitHostPort(place)

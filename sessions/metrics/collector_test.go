@@ -100,7 +100,7 @@ var busy = sessions.Snapshot{
 	Duplicates: 4, Reordered: 5, Late: 6, SocketDrops: 8,
 	TTL: 243, TTLMin: 240, TTLMax: 244,
 	LastPacket: time.Unix(1_700_000_123, 500_000_000),
-	ClockError: 250 * time.Microsecond, ClockSynced: true,
+	ClockError: 250 * time.Microsecond, ClockSynced: true, ClockSteps: 2,
 	SendSlip: 40 * time.Microsecond, TransmitGap: 900 * time.Nanosecond,
 	Gaps: map[sessions.GapReason]time.Duration{
 		sessions.GapPeerUnreachable: 90 * time.Second,
@@ -270,6 +270,7 @@ func TestEqualLabels(t *testing.T) {
 		"packets_reordered_total" + labels:               10,
 		"packets_late_total" + labels:                    12,
 		"socket_drops_total" + labels:                    16,
+		"clock_steps_total" + labels:                     4,
 		"hops" + labels:                                  55,
 		"clock_error_seconds" + labels:                   1,
 		"clock_synchronized" + labels:                    0,

@@ -83,6 +83,9 @@ var families = []family{
 			}
 			return 0, true
 		}),
+	counter("clock_steps_total",
+		"How often the clock of this host was set since the stream's start; delays measured across a step are off by as much.",
+		func(t *total) uint64 { return t.ClockSteps }),
 	gauge("send_slip_seconds",
 		"How long after its scheduled time the last test packet was sent, in seconds; only where this host sends.",
 		func(t *total) (float64, bool) { return seconds(t.SendSlip), t.sends() }),

@@ -24,6 +24,7 @@ func (t *total) addCounters(s *sessions.Snapshot) {
 	t.Reordered += s.Reordered
 	t.Late += s.Late
 	t.SocketDrops += s.SocketDrops
+	t.ClockSteps += s.ClockSteps
 	t.Measured += s.Measured
 	t.Elapsed += s.Elapsed
 	if s.LastPacket.After(t.LastPacket) {
