@@ -77,8 +77,8 @@ func (n *LossCount) Cause() Cause {
 	return CauseUnknown
 }
 
-// add adds o to n.
-func (n *LossCount) add(o *LossCount) {
+// Add adds o to n.
+func (n *LossCount) Add(o *LossCount) {
 	for c, v := range o {
 		n[c] += v
 	}
@@ -115,7 +115,7 @@ func (b *LossBurst) join(o *LossBurst) {
 	}
 	b.Bursts += o.Bursts
 	b.Last, b.To = o.Last, o.To
-	b.Lost.add(&o.Lost)
+	b.Lost.Add(&o.Lost)
 	b.Incidents.Add(o.Incidents)
 	b.Activity.Add(o.Activity)
 }
@@ -285,7 +285,7 @@ func (t *trial) end(lost uint64) Evidence {
 		if t.sent != nil {
 			b.Lost.remove(unsent(t.sent, b.First, b.Last))
 		}
-		e.Lost.add(&b.Lost)
+		e.Lost.Add(&b.Lost)
 	}
 	for i := len(e.Bursts) - 1; i >= 0 && e.Lost.Total() > lost; i-- {
 		b := &e.Bursts[i]

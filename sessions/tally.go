@@ -312,7 +312,7 @@ func (tr *Track) Settle(r recorder.Report, st probe.ReceiveStats) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.running, tr)
-	t.s.LostBy.add(&evidence.Lost)
+	t.s.LostBy.Add(&evidence.Lost)
 	t.s.Received += uint64(r.Ledger.Received)
 	t.s.Lost += uint64(r.Ledger.Lost)
 	t.s.NotSent += uint64(r.Ledger.NotSent)
@@ -364,7 +364,7 @@ func (tr *Track) Fetched(received, lost uint32) {
 	got := min(uint64(received), tr.owed)
 	missed := min(uint64(lost), tr.owed-got)
 	evidence := tr.trial.end(missed)
-	t.s.LostBy.add(&evidence.Lost)
+	t.s.LostBy.Add(&evidence.Lost)
 	t.s.Received += got
 	t.s.Lost += missed
 	t.s.NotCovered += tr.owed - got - missed

@@ -107,7 +107,7 @@ var families = []family{
 
 // descs are all that a Collector may collect.
 var descs = func() []*prometheus.Desc {
-	all := []*prometheus.Desc{delayDesc, packetsDesc, stateDesc, gapDesc}
+	all := []*prometheus.Desc{delayDesc, packetsDesc, lossDesc, stateDesc, gapDesc}
 	for _, f := range families {
 		all = append(all, f.desc)
 	}
@@ -143,6 +143,9 @@ func (t *total) collect(ch chan<- prometheus.Metric) {
 		{"not_covered", t.NotCovered},
 	} {
 		send(packetsDesc, prometheus.CounterValue, float64(p.n), p.state)
+	}
+	for c := range sessions.Causes() {
+		send(lossDesc, prometheus.CounterValue, float64(t.LostBy[c]), c.String())
 	}
 	for s := range sessions.States() {
 		send(stateDesc, prometheus.GaugeValue, float64(t.inState[s]), s.String())

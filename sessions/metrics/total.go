@@ -18,6 +18,7 @@ type total struct {
 func (t *total) addCounters(s *sessions.Snapshot) {
 	t.Received += s.Received
 	t.Lost += s.Lost
+	t.LostBy.Add(&s.LostBy)
 	t.NotSent += s.NotSent
 	t.NotCovered += s.NotCovered
 	t.Duplicates += s.Duplicates
