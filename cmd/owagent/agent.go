@@ -19,6 +19,7 @@ import (
 	"owl/owamp"
 	"owl/probe"
 	"owl/probe/clock"
+	"owl/probe/host"
 	"owl/sessions/metrics"
 	"owl/sessions/ports"
 )
@@ -29,6 +30,7 @@ type agent struct {
 	file      string
 	host      string // unless the file says so
 	clock     *clock.Clock
+	monitor   *host.Monitor
 	engine    *probe.Engine
 	prober    ports.Prober
 	names     *hostname.Cache
@@ -53,7 +55,7 @@ type agent struct {
 // newAgent reads the file and returns an agent without a stream, whose streams
 // end with ctx. What it opened is given back by close.
 func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (*agent, error) {
-	host, err := o.hostName()
+	name, err := o.hostName()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +66,7 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 	a := &agent{
 		log:     log,
 		file:    o.config,
-		host:    host,
+		host:    name,
 		clock:   clock.New(clock.Config{Shift: shift, Log: log}),
 		names:   hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1"),
 		labels:  newLabelCollector(),
@@ -73,7 +75,8 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 		streams: make(map[agentfile.Key]*stream),
 	}
 	a.started = a.clock.Now()
-	if a.first, err = agentfile.Load(a.file, host); err != nil {
+	a.monitor = host.New(host.Config{Now: a.clock.Now})
+	if a.first, err = agentfile.Load(a.file, name); err != nil {
 		return nil, err
 	}
 	a.clock.Ask(a.first.Clock)
@@ -102,6 +105,9 @@ func (a *agent) serveMetrics(ctx context.Context, addr string) error {
 		return err
 	}
 	a.collector = c
+	if err := metrics.Host(reg, a.monitor.Latest, a.engine.Incidents); err != nil {
+		return err
+	}
 	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
 	if err != nil {
 		return err
@@ -321,6 +327,7 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 	defer stopServing()
 	defer a.close()
 	work.Go(func() { a.clock.Run(serving) })
+	work.Go(func() { a.monitor.Run(serving) })
 
 	cfg := a.first
 	if err := a.serveMetrics(serving, cfg.Metrics); err != nil {

@@ -93,6 +93,7 @@ func (a *agent) startServer(ctx context.Context, work *sync.WaitGroup, cfg *agen
 		Settings: settings,
 		Modes:    cfg.Server.Modes,
 		Clock:    a.clock,
+		Host:     a.monitor,
 		Prober:   a.prober,
 		Random:   rand.Reader,
 		Log:      a.log,

@@ -21,6 +21,7 @@ import (
 	"owl/owamp"
 	"owl/probe"
 	"owl/probe/clock"
+	"owl/probe/host"
 	"owl/sessions"
 	"owl/sessions/metrics"
 	"owl/sessions/ports"
@@ -36,6 +37,7 @@ const (
 type daemon struct {
 	log      *slog.Logger
 	clock    *clock.Clock
+	monitor  *host.Monitor
 	engine   *probe.Engine
 	listener net.Listener
 	store    *server.Store
@@ -111,6 +113,13 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 			return nil, err
 		}
 		if err := metrics.Clock(reg, d.clock.State); err != nil {
+			return nil, err
+		}
+	}
+	d.monitor = host.New(host.Config{Now: d.clock.Now})
+	cfg.Host = d.monitor
+	if reg != nil {
+		if err := metrics.Host(reg, d.monitor.Latest, d.engine.Incidents); err != nil {
 			return nil, err
 		}
 	}
@@ -235,6 +244,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}, reload func(
 	defer work.Wait()
 	defer cancel()
 	work.Go(func() { d.clock.Run(ctx) })
+	work.Go(func() { d.monitor.Run(ctx) })
 	served := make(chan error, 1)
 	go func() { served <- d.server.Serve(ctx, d.listener) }()
 	for {

@@ -18,6 +18,7 @@ import (
 	"owl/owamp/stats"
 	"owl/probe"
 	"owl/probe/clock"
+	"owl/probe/host"
 	"owl/sessions"
 	"owl/sessions/metrics"
 	"owl/sessions/ports"
@@ -36,6 +37,7 @@ func (o *options) logger(program string, stderr io.Writer) *slog.Logger {
 type measurement struct {
 	log        *slog.Logger
 	clock      *clock.Clock
+	monitor    *host.Monitor
 	passphrase passphrase
 	dir        *sessions.Directory
 	engine     *probe.Engine
@@ -65,6 +67,8 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 	cfg := o.stream()
 	cfg.Clock = m.clock
 	cfg.Random = rand.Reader
+	m.monitor = host.New(host.Config{Now: m.clock.Now})
+	cfg.Host = m.monitor
 	cfg.Log = log
 	if !o.check || o.conn.KeyFile != "" { // a check asks nobody
 		if cfg.Control, err = m.passphrase.config(ctx, log); err != nil {
@@ -185,6 +189,9 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 	if err != nil {
 		return err
 	}
+	if err := metrics.Host(reg, m.monitor.Latest, m.engine.Incidents); err != nil {
+		return err
+	}
 	own, err := os.Hostname()
 	if err != nil {
 		own = "localhost"
@@ -214,6 +221,7 @@ func (m *measurement) run(ctx context.Context, hangup <-chan struct{}) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { m.clock.Run(ctx) })
+	work.Go(func() { m.monitor.Run(ctx) })
 	done := make(chan struct{})
 	work.Go(func() {
 		defer close(done)

@@ -246,7 +246,7 @@ func testMetrics(t *testing.T, addr string) {
 	}
 	want := make(map[string]bool)
 	for _, name := range []string{
-		"one_way_delay_seconds_bucket", "one_way_delay_seconds_count", "one_way_delay_seconds_sum", "packets_total",
+		"one_way_delay_seconds_bucket", "one_way_delay_seconds_count", "one_way_delay_seconds_sum", "packets_total", "packets_lost_by_cause_total",
 		"packets_unresolved", "packets_overdue", "packets_duplicated_total", "packets_reordered_total", "packets_late_total",
 		"socket_drops_total", "hops", "clock_error_seconds", "clock_synchronized", "clock_steps_total", "session_state",
 		"last_packet_timestamp_seconds", "completeness_ratio", "gap_seconds_total",

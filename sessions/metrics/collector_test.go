@@ -254,6 +254,9 @@ func TestEqualLabels(t *testing.T) {
 
 	const labels = "{destination=b,direction=from,source=a,stream=x}"
 	with := func(name, k, v string) string { // label names are sorted
+		if k < "destination" {
+			return name + "{" + k + "=" + v + "," + labels[1:]
+		}
 		if k < "source" {
 			return name + "{destination=b,direction=from," + k + "=" + v + ",source=a,stream=x}"
 		}
