@@ -277,6 +277,9 @@ func (a *agent) reload() ([]string, error) {
 	if cfg.Engine != a.first.Engine {
 		told = append(told, "engine: restart owagent for its changes to take effect")
 	}
+	if cfg.RunAs != a.first.RunAs {
+		told = append(told, "run_as: restart owagent for another user to take effect")
+	}
 	if needsRestart(a.first.Server, cfg.Server) {
 		told = append(told, "server: restart owagent for its listen, data and modes to take effect")
 	}
@@ -338,16 +341,26 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 		return err
 	}
 	defer ln.Close()
-	failed, err := a.startServer(serving, &work, cfg)
+	control, err := listenServer(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	id, notes, err := identify(cfg, os.Geteuid())
 	if err != nil {
 		return err
 	}
 	cli.WarnClock(a.clock.State().Synchronized, log)
-	for _, remark := range slices.Concat(cfg.Remarks, warnDescriptors(cfg)) {
+	for _, remark := range slices.Concat(cfg.Remarks, notes, warnDescriptors(cfg)) {
 		log.Warn(remark)
 	}
-	if cfg.Server != nil && os.Geteuid() == 0 {
-		log.Warn("server: this process is root, and stays so: want a user of its own")
+	// All that takes privileges has been done. What follows reads and makes the
+	// files that it names as who it will be when they are read again.
+	if err := become(id, cfg, o.socket); err != nil {
+		return err
+	}
+	failed, err := a.startServer(serving, &work, cfg, control)
+	if err != nil {
+		return err
 	}
 	a.reloading.Lock()
 	c, err := a.apply(cfg)

@@ -73,16 +73,28 @@ func readLimits(name string) (*policy.Limits, error) {
 	return policy.Parse(name, f)
 }
 
-// startServer starts the server half of cfg, if it has one, which goes on until
-// ctx is done. What stops it earlier comes from failed.
-func (a *agent) startServer(ctx context.Context, work *sync.WaitGroup, cfg *agentfile.Config) (failed <-chan error, err error) {
-	settings, limits, err := a.loadServer(cfg)
-	if err != nil || cfg.Server == nil {
-		return nil, err
+// listenServer opens the port of the server half of cfg; nil: it has none.
+func listenServer(ctx context.Context, cfg *agentfile.Config) (net.Listener, error) {
+	if cfg.Server == nil {
+		return nil, nil
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Server.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
+	}
+	return ln, nil
+}
+
+// startServer starts the server half of cfg, if it has one, at ln, which goes on
+// until ctx is done. What stops it earlier comes from failed.
+func (a *agent) startServer(ctx context.Context, work *sync.WaitGroup, cfg *agentfile.Config, ln net.Listener) (failed <-chan error, err error) {
+	if ln == nil {
+		return nil, nil
+	}
+	settings, limits, err := a.loadServer(cfg)
+	if err != nil {
+		ln.Close()
+		return nil, err
 	}
 	h := &half{}
 	if h.store, err = server.OpenStore(cfg.Server.Data, a.log); err != nil {

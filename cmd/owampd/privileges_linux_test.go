@@ -39,33 +39,6 @@ func publicDir(t *testing.T) string {
 	return dir
 }
 
-// checkThreads checks that all threads of a process are nobody's and have no
-// capabilities but those of the bits.
-func checkThreads(t *testing.T, pid int, capabilities uint64) {
-	t.Helper()
-	held := fmt.Sprintf(`%016x`, capabilities)
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-	if err != nil || len(tasks) < 2 {
-		t.Fatalf("%v, threads %q", err, tasks)
-	}
-	checked := 0
-	for _, task := range tasks {
-		status, err := os.ReadFile(task)
-		if err != nil {
-			continue // it has ended
-		}
-		checked++
-		for _, want := range []string{`Uid:(\s65534){4}`, `Gid:(\s65534){4}`, `Groups:\s(65534)? ?`, `CapPrm:\s` + held, `CapEff:\s` + held, `CapInh:\s0+`, `CapAmb:\s0+`} {
-			if !regexp.MustCompile(`(?m)^` + want + `$`).Match(status) {
-				t.Errorf("no %s in %s:\n%s", want, task, status)
-			}
-		}
-	}
-	if checked == 0 {
-		t.Error("no thread was there to be checked")
-	}
-}
-
 // TestPrivileges: what needs root is done, then nothing of root's is left.
 func TestPrivileges(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -76,7 +49,7 @@ func TestPrivileges(t *testing.T) {
 	for _, user := range []string{"nobody", "-65534"} {
 		d := launchIn(t, dir, "-U", user, "-S", "127.0.0.1:0")
 		connect(t, d.addr.String())
-		checkThreads(t, d.Cmd.Process.Pid, 0)
+		testprog.CheckThreads(t, d.Cmd.Process.Pid, 0)
 		d.Signal(syscall.SIGHUP)
 		d.AwaitText(t, d.Stderr, "configuration, limits and pass-phrases reloaded\n", 1)
 		info, err := os.Stat(filepath.Join(data, "catalog"))
@@ -171,7 +144,7 @@ func TestCapabilities(t *testing.T) {
 	p := testprog.Start(t, cmd)
 	p.AwaitText(t, p.Stderr, "listening on 127.86.1.1:861\n", 1)
 	connect(t, "127.86.1.1:861")
-	checkThreads(t, cmd.Process.Pid, 0)
+	testprog.CheckThreads(t, cmd.Process.Pid, 0)
 	if code := p.Terminate(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -201,7 +174,7 @@ func TestKeptCapability(t *testing.T) {
 	cmd.Dir = dir
 	p := testprog.Start(t, cmd)
 	p.AwaitText(t, p.Stderr, "listening on 127.86.1.2:861\n", 1)
-	checkThreads(t, cmd.Process.Pid, 1<<unix.CAP_NET_RAW)
+	testprog.CheckThreads(t, cmd.Process.Pid, 1<<unix.CAP_NET_RAW)
 	if err := unix.Setrlimit(unix.RLIMIT_RTPRIO, &unix.Rlimit{Cur: 1, Max: 1}); err == nil { // root may be in a cage
 		checkRealTime(t, cmd.Process.Pid)
 	}

@@ -7,6 +7,7 @@
 //	metrics   host:port at which Prometheus finds them; none
 //	budget    packets a second of all streams together, at most; 10000
 //	ports     UDP ports that the streams share, low-high; 8760-9960
+//	run_as    user, or user:group, that a process of root's goes on as; itself
 //	engine    how test packets are sent and received, see [cli.EngineOptions]
 //	clock     who is asked how good this host's clock is, beside its kernel:
 //	          chrony (auto), ntp (a list of servers), every (64 s), see [clock.Sources]
@@ -49,6 +50,7 @@ type Config struct {
 	Metrics string // empty: none
 	Budget  uint64 // packets/s
 	Ports   probe.PortRange
+	RunAs   string // user or user:group, by their names or -NUMBER; empty: nobody else
 	Engine  cli.EngineOptions
 	Clock   clock.Sources
 	Server  *Server  // nil: none
@@ -162,6 +164,7 @@ func (p *parser) config(root *node) {
 		{name: "metrics", read: func(n *node) { c.Metrics = p.listenAddress(n) }},
 		{name: "budget", read: func(n *node) { c.Budget = uint64(p.count(n, 1, 1<<31)) }},
 		{name: "ports", read: func(n *node) { c.Ports = p.portRange(n) }},
+		{name: "run_as", read: func(n *node) { c.RunAs = p.runAs(n) }},
 		{name: "engine", read: p.engine},
 		{name: "clock", read: p.clock},
 		{name: "server", read: p.server},

@@ -78,6 +78,7 @@ metrics: :9861
 budget: 200
 ports: 8760-8763
 clock: {chrony: off, ntp: [192.0.2.7, "[2001:db8::7]:1123"], every: 2m}
+run_as: owl:-997
 engine: {pacing: precise, transmit: raw, warm: false}
 server:
   listen: "127.0.0.1:861"
@@ -125,6 +126,7 @@ server:
 		Budget:  200,
 		Ports:   probe.PortRange{Low: 8760, High: 8763},
 		Clock:   clock.Sources{Chrony: clock.ChronyOff, NTP: []string{"192.0.2.7", "[2001:db8::7]:1123"}, Every: 2 * time.Minute},
+		RunAs:   "owl:-997",
 		Engine:  cli.EngineOptions{Pacing: probe.PacingPrecise, Cold: true, Transmit: probe.TransmitRaw},
 		Server: &agentfile.Server{
 			Listen: "127.0.0.1:861", Data: "/var/lib/owl", Modes: owamp.ModeEncrypted | owamp.ModeOpen,

@@ -154,3 +154,17 @@ func (p *parser) portRange(n *node) probe.PortRange {
 	}
 	return r
 }
+
+// account is the name of a user or a group of a host, or -NUMBER.
+const account = `(?:[A-Za-z_][A-Za-z0-9_.-]{0,63}|-[0-9]{1,10})`
+
+var runAs = regexp.MustCompile("^" + account + "(?::" + account + ")?$")
+
+// runAs reads a user, and perhaps a group.
+func (p *parser) runAs(n *node) string {
+	s := p.text(n)
+	if s != "" && !runAs.MatchString(s) {
+		p.fail(n, "%s: %q: want user or user:group, names or numbers behind a minus sign", n.key, short(s))
+	}
+	return s
+}

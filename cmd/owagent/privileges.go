@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"owl/internal/agentfile"
+	"owl/internal/privilege"
+	"owl/probe"
+)
+
+// identify looks up who the agent of cfg goes on as. Only root, whom euid tells,
+// can become another.
+func identify(cfg *agentfile.Config, euid int) (id privilege.Identity, notes []string, err error) {
+	id = privilege.Identity{UID: euid, GID: os.Getegid()}
+	switch {
+	case euid != 0 && cfg.RunAs != "":
+		return id, []string{"run_as: has no effect: only root can become another"}, nil
+	case cfg.RunAs == "" && euid == 0 && cfg.Server != nil:
+		return id, []string{"server: this process is root, and stays so: want run_as, a user of its own"}, nil
+	case cfg.RunAs == "":
+		return id, nil, nil
+	}
+	id.Change = true
+	user, group, other := strings.Cut(cfg.RunAs, ":")
+	if id.UID, id.GID, err = privilege.LookupUser(user); err == nil && other {
+		id.GID, err = privilege.LookupGroup(group)
+	}
+	if err != nil {
+		return id, nil, fmt.Errorf("run_as: %w", err)
+	}
+	return id, nil, nil
+}
+
+// become has the agent go on as id, who may ask at the socket from then on. A
+// process that has nobody to become keeps what it has.
+func become(id privilege.Identity, cfg *agentfile.Config, socket string) error {
+	if !id.Change {
+		return nil
+	}
+	if err := os.Chown(socket, id.UID, id.GID); err != nil {
+		return err
+	}
+	return id.Become(privilege.Needs{RawSockets: cfg.Engine.Raw(), RealTime: cfg.Engine.Pacing == probe.PacingPrecise})
+}
