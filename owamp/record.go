@@ -11,6 +11,9 @@ const (
 	FlagDuplicate
 	// FlagDSCP: the field DSCP was read from the packet.
 	FlagDSCP
+	// FlagCardStamp: Recv is the network card's stamp, turned into a time of the
+	// wall clock, and not the kernel's.
+	FlagCardStamp
 )
 
 // A Record is what is known of one test packet, received or lost: at most 32

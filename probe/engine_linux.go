@@ -42,6 +42,9 @@ type Engine struct {
 	reader sync.WaitGroup
 	closed chan struct{}
 
+	cards    *cards
+	received arrivalCounts
+
 	rings *rings        // nil: packets come from the ports' own sockets
 	dump  *capture.Dump // nil: nobody wants a file of the packets
 
@@ -98,6 +101,7 @@ func New(cfg Config) (*Engine, error) {
 		ports:  make(map[int32]*Port),
 
 		sources: make(map[int32]source),
+		cards:   newCards(cfg.Log),
 	}
 	if cfg.Capture == CaptureRaw {
 		e.rings = &rings{engine: e, open: make(map[capture.Interface]*tap)}
@@ -144,6 +148,21 @@ func (e *Engine) Slip() *Distribution { return e.lane.slips.distribution() }
 // of all sessions since the engine began.
 func (e *Engine) Transmit() TransmitStats { return e.lane.left.stats() }
 
+// Stamps returns who has stamped packets, those of all sessions since the engine
+// began.
+func (e *Engine) Stamps() StampStats {
+	left := e.lane.left
+	card := left.cards.Load()
+	return StampStats{
+		ReceivedCard:   e.received.card.Load(),
+		ReceivedKernel: e.received.kernel.Load(),
+		ReceivedUser:   e.received.user.Load(),
+		SentCard:       card,
+		SentKernel:     left.gaps.distribution().Packets - card,
+		Cards:          e.cards.stats(),
+	}
+}
+
 // Incidents returns what this host did to test packets since the engine began.
 // Drops are not among them, for they are of ports.
 func (e *Engine) Incidents() Incidents { return e.lane.incidents.total() }
@@ -165,7 +184,7 @@ func (e *Engine) Close() error {
 	close(e.closed)
 	errs = append(errs, e.epoll.Close())
 	e.reader.Wait()
-	errs = append(errs, e.lane.close(), e.stamps.Close())
+	errs = append(errs, e.lane.close(), e.cards.close(), e.stamps.Close())
 	if e.dump != nil {
 		errs = append(errs, e.dump.Close())
 	}

@@ -39,6 +39,9 @@ func (*Engine) Incidents() Incidents { return Incidents{} }
 // Transmit returns zeros.
 func (*Engine) Transmit() TransmitStats { return TransmitStats{Gap: new(Distribution)} }
 
+// Stamps returns zeros.
+func (*Engine) Stamps() StampStats { return StampStats{} }
+
 // Close does nothing.
 func (*Engine) Close() error { return nil }
 

@@ -35,6 +35,7 @@ type Port struct {
 	taps     []*tap     // where packets come from with CaptureRaw; then fd gets none
 	scope    uint32     // with CaptureRaw: of the address, if it has a zone
 	reports  reporter
+	card     *stamp.Card // of its interface; nil: none that is of use
 
 	mu        sync.Mutex // guards all below, and all deliveries
 	closed    bool
@@ -76,6 +77,7 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 	p.reports.fd = p.fd
 	if err = p.setOptions(cfg.Device); err == nil {
 		if err = p.bind(addr, cfg.Ports); err == nil {
+			p.useCard()
 			err = p.openRaw()
 		}
 		if err == nil && e.rings != nil {
@@ -236,6 +238,13 @@ func (p *Port) close() error {
 	// Nobody uses the descriptor any longer: the reader and Drain look at
 	// closed, and the lane has let go of the sessions.
 	return p.closeSockets()
+}
+
+// useCard makes the network card stamp what arrives, if it can.
+func (p *Port) useCard() {
+	if card := p.engine.cards.of(p); card != nil && stamp.EnableReports(p.fd, true) == nil {
+		p.card = card
+	}
 }
 
 // openRaw takes the socket that the packets are sent from if that is raw.

@@ -283,6 +283,9 @@ type delivery struct {
 	session            *Receiving
 	records            *[readAtOnce]owamp.Record
 	run                int // records of session
+	engine             *Engine
+	cards              map[uint32]*stamp.Card
+	byCard, byUs       uint64 // records that the card or we have stamped
 }
 
 func newDelivery(e *Engine, records *[readAtOnce]owamp.Record, began time.Time) delivery {
@@ -294,6 +297,8 @@ func newDelivery(e *Engine, records *[readAtOnce]owamp.Record, began time.Time) 
 		userErr:   e.clock.Error(2*e.stamps.Wake + time.Since(began)),
 		kernelErr: e.clock.Error(e.stamps.Precision),
 		records:   records,
+		engine:    e,
+		cards:     *e.cards.usable.Load(),
 	}
 }
 
@@ -325,14 +330,31 @@ func (d *delivery) take(p *Port, from peer, length int, data []byte, a stamp.Arr
 		rec.DSCP = a.DSCP
 		rec.Flags |= owamp.FlagDSCP
 	}
-	if d.kernel && a.Time != 0 {
-		rec.Recv, rec.RecvErr = d.clock.Adjust(a.Time), d.kernelErr
-	} else {
-		rec.Recv, rec.RecvErr = d.now, d.userErr
-		rec.Flags |= owamp.FlagUserStamp
-	}
+	d.stamp(rec, &a)
 	d.run++
 	return true
+}
+
+// stamp says when a packet arrived: by the network card if its clock is known, by
+// the kernel, or by us.
+func (d *delivery) stamp(rec *owamp.Record, a *stamp.Arrival) {
+	if !d.kernel || a.Time == 0 {
+		rec.Recv, rec.RecvErr = d.now, d.userErr
+		rec.Flags |= owamp.FlagUserStamp
+		d.byUs++
+		return
+	}
+	if a.Card != 0 {
+		if card := d.cards[a.Interface]; card != nil {
+			if t, within, ok := card.Arrival(a); ok {
+				rec.Recv, rec.RecvErr = d.clock.Adjust(t), d.clock.Error(within)
+				rec.Flags |= owamp.FlagCardStamp
+				d.byCard++
+				return
+			}
+		}
+	}
+	rec.Recv, rec.RecvErr = d.clock.Adjust(a.Time), d.kernelErr
 }
 
 // last returns the time of the packet that was taken last.
@@ -340,15 +362,17 @@ func (d *delivery) last() owamp.Timestamp { return d.records[d.run-1].Recv }
 
 // flush hands over what is left.
 func (d *delivery) flush() {
+	if d.run == 0 {
+		return
+	}
 	d.session.deliver(d.records[:d.run])
-	d.run = 0
+	d.engine.received.count(d)
+	d.run, d.byCard, d.byUs = 0, 0, 0
 }
 
 func (r *Receiving) deliver(recs []owamp.Record) {
-	if len(recs) > 0 {
-		r.stats.Received += uint64(len(recs))
-		r.batch(recs)
-	}
+	r.stats.Received += uint64(len(recs))
+	r.batch(recs)
 }
 
 // remote returns the address of a peer. One that is link-local and has no zone

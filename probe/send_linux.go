@@ -103,7 +103,7 @@ func (p *Port) Send(spec SendSpec) (*Sending, error) {
 	if err := p.checkOpen(); err != nil {
 		return fail(err)
 	}
-	s.reporter().enable(p.engine)
+	s.reporter().enable(p.engine, p.card)
 	if spec.Packets == 0 {
 		s.finish()
 		close(s.gone)

@@ -43,6 +43,30 @@ func (r *recentGaps) high() time.Duration {
 	return max(second, 1)
 }
 
+// StampStats count the packets of an [Engine] by who has stamped them, all since
+// its start, and say what is known of the clocks of network cards.
+type StampStats struct {
+	// Packets that have arrived, stamped by a network card, by the kernel, or by
+	// the program when it read them.
+	ReceivedCard, ReceivedKernel, ReceivedUser uint64
+	// Packets that have left, of those about which the kernel was asked, by who
+	// has told when.
+	SentCard, SentKernel uint64
+	Cards                []CardStats // in the order of their interfaces' names
+}
+
+// CardStats are what is known of the clock of a network card.
+type CardStats struct {
+	Interface string
+	// Offset is what is to be added to the card's clock to get the wall clock.
+	Offset time.Duration
+	// Error is by how much times may be off that the card's stamps are turned
+	// into, beside the error of the wall clock.
+	Error time.Duration
+	Steps uint64 // how often one of the two clocks was seen to have been set
+	Err   error  // why the card's stamps are of no use now; nil: they are
+}
+
 // TransmitStats say what the kernel has told an [Engine] about the departure of
 // packets, all since its start.
 type TransmitStats struct {

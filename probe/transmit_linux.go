@@ -40,7 +40,8 @@ const (
 type reporter struct {
 	fd      int
 	once    sync.Once
-	enabled bool // the lane's, once there is something to send
+	enabled bool        // the lane's, once there is something to send
+	card    *stamp.Card // that stamps what leaves; nil: none does
 	// polled says that the engine's reader waits for the socket, whom a report
 	// would wake.
 	polled atomic.Bool
@@ -49,9 +50,14 @@ type reporter struct {
 
 // enable gets the socket ready to be asked. If it cannot be, nothing is known of
 // its packets.
-func (r *reporter) enable(e *Engine) {
+func (r *reporter) enable(e *Engine, card *stamp.Card) {
 	if e.kernel && e.stamps.Departures.Err == nil {
-		r.once.Do(func() { r.enabled = stamp.EnableReports(r.fd, false) == nil })
+		r.once.Do(func() {
+			if card != nil && card.Sends {
+				r.card = card
+			}
+			r.enabled = stamp.EnableReports(r.fd, card != nil) == nil
+		})
 	}
 }
 
@@ -71,6 +77,7 @@ type departures struct {
 	gaps    meter
 	asked   atomic.Uint64
 	missing atomic.Uint64 // asks without an answer that makes sense
+	cards   atomic.Uint64 // answers of network cards
 	waiting atomic.Int32  // asks without an answer yet
 	high    atomic.Int64  // what few gaps exceed; 0: unknown
 
@@ -127,7 +134,7 @@ func (d *departures) begin(s *Sending) {
 	if !d.own {
 		id = r.next
 	}
-	control := d.request.Control(id, false, s.message(&d.header, &d.vector))
+	control := d.request.Control(id, r.card != nil, s.message(&d.header, &d.vector))
 	d.header.Control = &control[0]
 	d.header.SetControllen(len(control))
 	d.asks[d.slot] = ask{reporter: r, id: id}
@@ -193,7 +200,7 @@ func (d *departures) restart(r *reporter) {
 		}
 	}
 	r.next, d.streak = 0, 0
-	r.enabled = stamp.RestartIDs(r.fd, false) == nil
+	r.enabled = stamp.RestartIDs(r.fd, r.card != nil) == nil
 }
 
 // collect reads what the kernel has said. It is called by the lane when there is
@@ -268,12 +275,15 @@ func (d *departures) match(from *reporter, r stamp.Report) {
 		if a.reporter != from || a.id != r.ID || a.session == nil {
 			continue
 		}
-		gap := d.clock.Adjust(r.Time).Sub(a.sent)
-		if r.Time == 0 || gap < 0 || gap > longestGap {
-			d.miss(a) // not of this packet, or the clock was set
+		gap, ok := d.gap(a, r)
+		if !ok {
+			d.miss(a) // not of this packet, or a clock was set
 			return
 		}
 		d.gaps.observe(gap)
+		if r.Card != 0 {
+			d.cards.Add(1) // after the gap, so that it is never more
+		}
 		d.recent.observe(gap)
 		d.high.Store(int64(d.recent.high()))
 		d.streak = 0
@@ -282,6 +292,27 @@ func (d *departures) match(from *reporter, r stamp.Report) {
 		d.waiting.Add(-1)
 		return
 	}
+}
+
+// gap returns how long after its stamp the packet of a has left, at most, by its
+// report. It reports false if that makes no sense.
+func (d *departures) gap(a *ask, r stamp.Report) (time.Duration, bool) {
+	left, within := r.Time, time.Duration(0)
+	if r.Card != 0 {
+		card := a.reporter.card
+		if card == nil {
+			return 0, false
+		}
+		var ok bool
+		if left, within, ok = card.Wall(r.Card); !ok {
+			return 0, false
+		}
+	}
+	if left == 0 {
+		return 0, false
+	}
+	gap := d.clock.Adjust(left).Sub(a.sent)
+	return max(gap, 0) + within, gap >= -within && gap <= longestGap
 }
 
 // miss gives up an ask. Where none is answered any longer, nothing is known.

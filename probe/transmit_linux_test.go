@@ -292,7 +292,7 @@ func TestAskingAllocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.setClass(46)
-	p.reports.enable(e)
+	p.reports.enable(e, nil)
 	d := e.lane.left
 	if n := testing.AllocsPerRun(200, func() {
 		d.since = askEvery

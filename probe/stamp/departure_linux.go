@@ -152,15 +152,6 @@ func ReadReport(fd int, control []byte) (Report, bool, syscall.Errno) {
 	}
 }
 
-// Departures say whether the kernel reports when packets leave.
-type Departures struct {
-	// Err is why not; nil: it does.
-	Err error
-	// OwnIDs says that reports can have the numbers that [NewRequest] means by
-	// own.
-	OwnIDs bool
-}
-
 // errNoReport is what the kernel is said to do that takes requests and does not
 // answer them.
 var errNoReport = errors.New("the kernel did not say when a packet over the loopback interface left")

@@ -52,3 +52,12 @@ type Source struct {
 
 	socket int
 }
+
+// Departures say whether the kernel reports when packets leave.
+type Departures struct {
+	// Err is why not; nil: it does.
+	Err error
+	// OwnIDs says that reports can have the numbers that [NewRequest] means by
+	// own.
+	OwnIDs bool
+}
