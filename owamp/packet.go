@@ -111,8 +111,7 @@ func (s *Sealer) Prepare(buf []byte, seq uint32) {
 	s.packets.Encrypt((*[seal.BlockSize]byte)(buf), first)
 	if s.mode == ModeAuthenticated {
 		clear(buf[16:32])
-		s.packets.MAC.Write(first[:])
-		s.packets.MAC.Sum((*[seal.BlockSize]byte)(buf[32:]))
+		s.packets.MAC.Sum((*[seal.BlockSize]byte)(buf[32:]), first[:])
 	}
 }
 
@@ -133,8 +132,7 @@ func (s *Sealer) Finish(buf []byte, t Timestamp, e ErrorEstimate) {
 		second := (*[seal.BlockSize]byte)(s.plain[seal.BlockSize:])
 		binary.BigEndian.PutUint64(second[:], uint64(t))
 		binary.BigEndian.PutUint16(second[8:], uint16(e))
-		s.packets.MAC.Write(s.plain[:])
-		s.packets.MAC.Sum((*[seal.BlockSize]byte)(buf[32:]))
+		s.packets.MAC.Sum((*[seal.BlockSize]byte)(buf[32:]), s.plain[:])
 		chained := (*[seal.BlockSize]byte)(buf[16:])
 		subtle.XORBytes(chained[:], second[:], buf[:seal.BlockSize])
 		s.packets.Encrypt(chained, chained)
@@ -183,13 +181,13 @@ func (o *Opener) Open(buf []byte, r *Record) bool {
 func (o *Opener) unseal(buf []byte) bool {
 	first, second := (*[seal.BlockSize]byte)(o.plain[:]), (*[seal.BlockSize]byte)(o.plain[seal.BlockSize:])
 	o.packets.Decrypt(first, (*[seal.BlockSize]byte)(buf))
-	o.packets.MAC.Write(first[:])
+	covered := first[:]
 	if o.mode == ModeAuthenticated {
 		copy(second[:], buf[seal.BlockSize:])
 	} else {
 		o.packets.Decrypt(second, (*[seal.BlockSize]byte)(buf[seal.BlockSize:]))
 		subtle.XORBytes(second[:], second[:], buf[:seal.BlockSize])
-		o.packets.MAC.Write(second[:])
+		covered = o.plain[:]
 	}
-	return o.packets.MAC.Check((*[seal.BlockSize]byte)(buf[2*seal.BlockSize:]))
+	return o.packets.MAC.Check((*[seal.BlockSize]byte)(buf[2*seal.BlockSize:]), covered)
 }

@@ -5,13 +5,13 @@ import "crypto/cipher"
 // Packets encrypts the test packets of one session.
 type Packets struct {
 	block cipher.Block
-	MAC   *MAC
+	MAC   *PacketMAC
 }
 
 // NewPackets returns what the keys of a session, see [Keys.Session], do to its
 // packets.
 func NewPackets(k *Keys) *Packets {
-	return &Packets{block: newAES(k.AES), MAC: NewMAC(k.HMAC[:])}
+	return &Packets{block: newAES(k.AES), MAC: NewPacketMAC(&k.HMAC)}
 }
 
 // Encrypt encrypts one block from src to dst.

@@ -88,6 +88,41 @@ func TestMAC(t *testing.T) {
 	}
 }
 
+// The MAC of a packet is the one that crypto/hmac makes, by way of the states of
+// SHA-1 and without.
+func TestPacketMAC(t *testing.T) {
+	for range 20 {
+		var key [32]byte
+		rand.Read(key[:])
+		m, reference := NewPacketMAC(&key), hmac.New(sha1.New, key[:])
+		if m.hash == nil {
+			t.Fatal("the states of crypto/sha1 are not as expected: MACs are right, but slow")
+		}
+		slow := &PacketMAC{slow: NewMAC(key[:])}
+		for n := range maxMessage + 1 {
+			message := make([]byte, n)
+			rand.Read(message)
+			reference.Reset()
+			reference.Write(message)
+			want := [BlockSize]byte(reference.Sum(nil))
+			var got [BlockSize]byte
+			if m.Sum(&got, message); got != want {
+				t.Fatalf("message of %d octets: %x, want %x", n, got, want)
+			}
+			if slow.Sum(&got, message); got != want {
+				t.Fatalf("message of %d octets, the slow way: %x, want %x", n, got, want)
+			}
+			if !m.Check(&want, message) {
+				t.Fatalf("message of %d octets: the right MAC is refused", n)
+			}
+			want[n%BlockSize] ^= 1 << (n % 8)
+			if m.Check(&want, message) {
+				t.Fatalf("message of %d octets: a MAC with a wrong bit is taken for right", n)
+			}
+		}
+	}
+}
+
 // What one side seals the other opens, and no bit of it can be changed unseen.
 func TestStream(t *testing.T) {
 	var keys Keys
@@ -139,6 +174,9 @@ func TestStream(t *testing.T) {
 }
 
 func TestNoAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	m := NewMAC(make([]byte, 32))
 	var sum [BlockSize]byte
 	message := make([]byte, 32)
@@ -147,6 +185,20 @@ func TestNoAllocations(t *testing.T) {
 		m.Sum(&sum)
 	}); n != 0 {
 		t.Errorf("a MAC allocates %v times", n)
+	}
+	p := NewPacketMAC(new([32]byte))
+	if n := testing.AllocsPerRun(100, func() { p.Sum(&sum, message) }); n != 0 {
+		t.Errorf("the MAC of a packet allocates %v times", n)
+	}
+}
+
+func BenchmarkPacketMAC(b *testing.B) {
+	m := NewPacketMAC(new([32]byte))
+	message := make([]byte, 32)
+	var sum [BlockSize]byte
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Sum(&sum, message)
 	}
 }
 

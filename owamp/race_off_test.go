@@ -1,0 +1,5 @@
+//go:build !race
+
+package owamp_test
+
+const raceEnabled = false
