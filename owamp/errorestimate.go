@@ -2,6 +2,7 @@ package owamp
 
 import (
 	"math"
+	"math/bits"
 	"time"
 )
 
@@ -48,9 +49,10 @@ func (e ErrorEstimate) Seconds() float64 {
 // Duration returns the error in nanoseconds, rounded up; an error longer than
 // a Duration can say is the greatest one.
 func (e ErrorEstimate) Duration() time.Duration {
-	ns := math.Ceil(e.Seconds() * 1e9)
-	if ns >= math.MaxInt64 {
+	hi, lo := bits.Mul64(uint64(e&0xff)*1e9, 1<<(e>>8&0x3f)) // units of 2^-32 ns
+	lo, carry := bits.Add64(lo, 1<<32-1, 0)
+	if hi += carry; hi >= 1<<31 {
 		return math.MaxInt64
 	}
-	return time.Duration(ns)
+	return time.Duration(hi<<32 | lo>>32)
 }

@@ -83,3 +83,16 @@ func FuzzErrorEstimate(f *testing.F) {
 		}
 	})
 }
+
+// A Duration is what the seconds are, rounded up.
+func TestErrorEstimateDurationOfAll(t *testing.T) {
+	for e := range owamp.ErrorEstimate(1 << 14) {
+		want := time.Duration(math.MaxInt64)
+		if ns := math.Ceil(e.Seconds() * 1e9); ns < math.MaxInt64 {
+			want = time.Duration(ns)
+		}
+		if got := e.Duration(); got != want {
+			t.Fatalf("%#04x, %g s: %v, want %v", uint16(e), e.Seconds(), got, want)
+		}
+	}
+}
