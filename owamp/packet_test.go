@@ -106,16 +106,3 @@ func FuzzOpener(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkOpen(b *testing.B) {
-	s, o := openMode()
-	buf := make([]byte, owamp.OpenPacketSize)
-	s.Prepare(buf, 1)
-	s.Finish(buf, 2, 3)
-	var r owamp.Record
-	for b.Loop() {
-		if !o.Open(buf, &r) {
-			b.Fatal("not a packet")
-		}
-	}
-}
