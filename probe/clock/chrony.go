@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"math/rand/v2"
@@ -212,7 +213,12 @@ func askChrony(ctx context.Context, place string) (*chrony.Tracking, error) {
 	if err := conn.SetDeadline(time.Now().Add(chronyTimeout)); err != nil {
 		return nil, err
 	}
-	client := chrony.Client{Connection: conn, Sequence: rand.Uint32()}
+	return requestTracking(conn, rand.Uint32())
+}
+
+// requestTracking asks once; the question has the number after seq.
+func requestTracking(conn io.ReadWriter, seq uint32) (*chrony.Tracking, error) {
+	client := chrony.Client{Connection: conn, Sequence: seq}
 	answer, err := client.Communicate(chrony.NewTrackingPacket())
 	if err != nil {
 		return nil, err

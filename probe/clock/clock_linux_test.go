@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -35,4 +36,22 @@ func TestReadKernel(t *testing.T) {
 	if s.MaxError < 0 || s.Error < 0 {
 		t.Errorf("readKernel = %+v, want errors that are not negative", s)
 	}
+}
+
+// TestWatchSet: the kernel takes the timer, and the watching ends when it shall.
+// That it tells of a step no test can show, for it would have to set the clock.
+func TestWatchSet(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		watchSet(ctx, func() { t.Error("told of a step that was none") })
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		t.Error("the kernel does not take the timer")
+	case <-time.After(20 * time.Millisecond): // which is nothing but patience
+	}
+	cancel()
+	<-ended
 }

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,17 +69,44 @@ func queryNTP(ctx context.Context, name string) (*ntp.Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ntpTimeout)
 	defer cancel()
-	return ntp.QueryWithOptions(address, ntp.QueryOptions{
-		Timeout: ntpTimeout,
-		Dialer: func(_, remote string) (net.Conn, error) {
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, "udp", remote)
-			if err == nil {
-				context.AfterFunc(ctx, func() { conn.Close() })
-			}
-			return conn, err
-		},
+	return queryOver(address, func(_, remote string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "udp", remote)
+		if err == nil {
+			context.AfterFunc(ctx, func() { conn.Close() })
+		}
+		return conn, err
 	})
+}
+
+// queryOver is queryNTP over a connection that dial makes.
+func queryOver(address string, dial func(local, remote string) (net.Conn, error)) (*ntp.Response, error) {
+	return ntp.QueryWithOptions(address, ntp.QueryOptions{
+		Timeout:    ntpTimeout,
+		Extensions: []ntp.Extension{exponents{}},
+		Dialer:     dial,
+	})
+}
+
+// exponents refuses answers whose poll interval or precision cannot be: package
+// ntp shifts by them, and panics at -128.
+type exponents struct{}
+
+// ProcessQuery adds nothing to a query.
+func (exponents) ProcessQuery(*bytes.Buffer) error { return nil }
+
+// ProcessResponse looks at an answer before it is read.
+func (exponents) ProcessResponse(answer []byte) error {
+	const poll, precision, most = 2, 3, 62
+	if len(answer) <= precision {
+		return fmt.Errorf("%d octets: want at least 48", len(answer))
+	}
+	for _, at := range []int{poll, precision} {
+		if e := int8(answer[at]); e < -most || e > most {
+			return fmt.Errorf("poll interval or precision of 2^%d s: want an exponent from -%d to %d", e, most, most)
+		}
+	}
+	return nil
 }
 
 // errStepped is why an answer is of no use.
