@@ -72,7 +72,7 @@ func (a *owagent) ask(t *testing.T, args ...string) (code int, stdout, stderr st
 func (a *owagent) status(t *testing.T) *status {
 	t.Helper()
 	var text bytes.Buffer
-	if err := askStatus(t.Context(), a.socket, true, &text); err != nil {
+	if err := askStatus(t.Context(), a.socket, "", true, &text); err != nil {
 		t.Fatal(err)
 	}
 	st := new(status)
@@ -161,8 +161,8 @@ func TestTwenty(t *testing.T) {
 		t.Errorf("status of %s, process %d: %v packets/s of %d", st.Host, st.PID, st.Rate, st.Budget)
 	}
 	code, text, stderr := a.ask(t, "status")
-	if lines := strings.Count(text, "\n"); code != 0 || lines != 24 || stderr != "" {
-		t.Errorf("status: code %d, %d lines, want a line for each stream and 4 before them\n%s%s", code, lines, text, stderr)
+	if lines := strings.Count(text, "\n"); code != 0 || lines != 25 || stderr != "" {
+		t.Errorf("status: code %d, %d lines, want a line for each stream and 5 before them\n%s%s", code, lines, text, stderr)
 	}
 	if info, err := os.Stat(a.socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket: %v, %v; want it for this user alone", info.Mode(), err)

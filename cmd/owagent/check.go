@@ -28,11 +28,7 @@ func check(o *options, stdout io.Writer) error {
 	if err := errors.Join(keyErr, serverErr); err != nil {
 		return err
 	}
-	sum := 0.0
-	for i := range cfg.Streams {
-		sum += cfg.Streams[i].Rate()
-	}
-	fmt.Fprintf(stdout, "%s: right. On %s: %d streams, %.6g packets/s of %d\n", o.file, cfg.Host, len(cfg.Streams), sum, cfg.Budget)
+	fmt.Fprintf(stdout, "%s: right. On %s: %d streams, %.6g packets/s of %d\n", o.file, cfg.Host, len(cfg.Streams), cfg.Rate(), cfg.Budget)
 	if s := cfg.Server; s != nil {
 		fmt.Fprintf(stdout, "server at %s, modes %v\n", s.Listen, s.Modes)
 	}

@@ -21,7 +21,8 @@ var program = cli.Program{Name: "owagent", Usage: `usage: owagent command [FILE]
    check          say what the FILE behind it has measured, or all that is wrong
                   with it, and start nothing
    reload         have the running agent read its file again; SIGHUP does, too
-   status         show what the running agent measures
+   status         show what the running agent measures: of more than 50 streams
+                  those that are worst off
    demo           measure one-way latency on loopback and show it, until Ctrl-C or
                   for DEMO_SECONDS seconds
 
@@ -31,6 +32,8 @@ var program = cli.Program{Name: "owagent", Usage: `usage: owagent command [FILE]
    --json         of status: print a JSON document
    --socket PATH  of run, reload and status: where the running agent is asked
                   (default /run/owl/owagent.sock)
+   --stream NAME  of status: streams of that name alone; *, ? and [ ] stand for
+                  any characters, for one, and for a choice
    -v             of run: messages of level debug, too
    -h, --help     print this message
    --version      print the version
@@ -48,6 +51,7 @@ var long = slices.Concat([]getopt.Long{
 	{Name: "host", Arg: true},
 	{Name: "json"},
 	{Name: "socket", Arg: true},
+	{Name: "stream", Arg: true},
 }, cli.StandardLong)
 
 // options are a command line.
@@ -57,6 +61,7 @@ type options struct {
 	config  string
 	host    string
 	socket  string
+	stream  string // pattern of names; empty: all
 	json    bool
 	verbose bool
 }
@@ -69,7 +74,7 @@ var takes = map[string]struct {
 	"run":    {options: []string{"config", "host", "socket", "v"}},
 	"check":  {options: []string{"host"}, operands: 1},
 	"reload": {options: []string{"socket"}},
-	"status": {options: []string{"socket", "json"}},
+	"status": {options: []string{"socket", "stream", "json"}},
 	"demo":   {},
 }
 
@@ -97,7 +102,7 @@ func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func
 	case "reload":
 		err = askReload(ctx, o.socket, stdout)
 	case "status":
-		err = askStatus(ctx, o.socket, o.json, stdout)
+		err = askStatus(ctx, o.socket, o.stream, o.json, stdout)
 	case "demo":
 		err = demo(ctx, getenv, stdout, stderr)
 	}
@@ -189,6 +194,8 @@ func (o *options) set(name, value string) {
 		o.json = true
 	case "socket":
 		o.socket = value
+	case "stream":
+		o.stream = value
 	case "v":
 		o.verbose = true
 	}

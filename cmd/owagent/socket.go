@@ -11,6 +11,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,8 +60,13 @@ func listenSocket(path string) (net.Listener, error) {
 // serveSocket answers those who ask at ln until ctx is done.
 func (a *agent) serveSocket(ctx context.Context, ln net.Listener) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, a.status())
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		st, err := a.status(r.FormValue("stream"))
+		if err != nil {
+			answer(w, http.StatusUnprocessableEntity, []string{err.Error()})
+			return
+		}
+		answer(w, http.StatusOK, st)
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
 		told, err := a.reload()
@@ -130,40 +136,57 @@ func ask(ctx context.Context, socket, method, path string) (code int, body []byt
 	return resp.StatusCode, body, err
 }
 
+// refused returns what an agent says that does not do what it was asked, as its
+// answer body has it.
+func refused(socket string, code int, body []byte) error {
+	var lines []string
+	if err := json.Unmarshal(body, &lines); err != nil || len(lines) == 0 {
+		return fmt.Errorf("the answer of %s is not owagent's: code %d, %w", socket, code, err)
+	}
+	errs := make([]error, len(lines))
+	for i, line := range lines {
+		errs[i] = errors.New(line)
+	}
+	return errors.Join(errs...)
+}
+
 // askReload is the command reload.
 func askReload(ctx context.Context, socket string, stdout io.Writer) error {
 	code, body, err := ask(ctx, socket, http.MethodPost, "/reload")
 	if err != nil {
 		return err
 	}
+	if code != http.StatusOK {
+		return errors.Join(errors.New("not reloaded, what was in force stays"), refused(socket, code, body))
+	}
 	var lines []string
 	if err := json.Unmarshal(body, &lines); err != nil {
 		return fmt.Errorf("the answer of %s is not owagent's: %w", socket, err)
-	}
-	if code != http.StatusOK {
-		errs := []error{errors.New("not reloaded, what was in force stays")}
-		for _, line := range lines {
-			errs = append(errs, errors.New(line))
-		}
-		return errors.Join(errs...)
 	}
 	_, err = io.WriteString(stdout, strings.Join(lines, "\n")+"\n")
 	return err
 }
 
-// askStatus is the command status.
-func askStatus(ctx context.Context, socket string, asJSON bool, stdout io.Writer) error {
-	code, body, err := ask(ctx, socket, http.MethodGet, "/status")
+// askStatus is the command status of the streams whose names match pattern.
+func askStatus(ctx context.Context, socket, pattern string, asJSON bool, stdout io.Writer) error {
+	where := "/status"
+	if pattern != "" {
+		where += "?" + url.Values{"stream": {pattern}}.Encode()
+	}
+	code, body, err := ask(ctx, socket, http.MethodGet, where)
 	if err != nil {
 		return err
 	}
+	if code != http.StatusOK {
+		return refused(socket, code, body)
+	}
 	var st status
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&st); err != nil || code != http.StatusOK {
-		return fmt.Errorf("the answer of %s is not owagent's: code %d, %w", socket, code, err)
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&st); err != nil {
+		return fmt.Errorf("the answer of %s is not owagent's: %w", socket, err)
 	}
 	if asJSON {
 		_, err := stdout.Write(body)
 		return err
 	}
-	return st.print(stdout)
+	return st.print(stdout, pattern != "")
 }

@@ -117,6 +117,15 @@ func (s *Stream) Rate() float64 {
 	return 1 / s.Interval.Duration().Seconds()
 }
 
+// Rate returns how many packets a second all streams have on average.
+func (c *Config) Rate() float64 {
+	sum := 0.0
+	for i := range c.Streams {
+		sum += c.Streams[i].Rate()
+	}
+	return sum
+}
+
 // Load reads the file called name; host is how this host is called if the file
 // does not say. The error joins one for each thing that is wrong.
 func Load(name, host string) (*Config, error) {

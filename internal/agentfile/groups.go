@@ -113,10 +113,7 @@ const mostTold = 3
 // checkBudget refuses streams that have more packets together than the host may
 // have, and says which have most.
 func (p *parser) checkBudget(root *node) {
-	sum := 0.0
-	for i := range p.cfg.Streams {
-		sum += p.cfg.Streams[i].Rate()
-	}
+	sum := p.cfg.Rate()
 	if sum <= float64(p.cfg.Budget)*(1+1e-9) { // what is added up is rounded
 		return
 	}
