@@ -167,8 +167,8 @@ func trackingOf(a *chrony.Tracking) (Source, error) {
 		}
 		*f.to = time.Duration(math.Round(f.s * 1e9))
 	}
-	if src.Wander = a.SkewPPM; !(math.Abs(src.Wander) <= 1e6) {
-		return Source{}, fmt.Errorf("skew of %g ppm: want at most a million", src.Wander)
+	if src.Wander = a.SkewPPM; !(math.Abs(src.Wander) <= 1e9) {
+		return Source{}, fmt.Errorf("skew of %g ppm: want at most a thousand million", src.Wander)
 	}
 	src.Synchronized = a.LeapStatus != notSynchronized && a.RefID != 0 && a.RefID != itself &&
 		a.Stratum > 0 && a.Stratum < unsynchronized
