@@ -23,8 +23,8 @@ const (
 	ringSize = 16 << 20
 	// ringRetire is how long the kernel keeps packets before they can be read.
 	// As many blocks as the ring has may be retired while nobody reads, so that
-	// with few packets it is this time that says how long that may be: 1 s.
-	ringRetire = 8 * time.Millisecond
+	// with few packets it is this time that says how long that may be: 2 s.
+	ringRetire = 16 * time.Millisecond
 	// retireAtMost bounds the wait for the kernel to do so.
 	retireAtMost = 20 * ringRetire
 )
