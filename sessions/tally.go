@@ -149,6 +149,7 @@ func (t *Tally) Snapshot() Snapshot {
 		s.Overdue += of.Overdue
 		s.Late += of.Late
 		s.SendSlip = max(s.SendSlip, of.SendSlip)
+		s.TransmitGap = max(s.TransmitGap, of.TransmitGap)
 	}
 	return s
 }
@@ -242,7 +243,7 @@ func (tr *Track) Leave() {
 func (tr *Track) snapshot() Snapshot {
 	if tr.progress != nil {
 		p := tr.progress()
-		s := Snapshot{SendSlip: p.Slip}
+		s := Snapshot{SendSlip: p.Slip, TransmitGap: p.Gap}
 		if tr.fetched {
 			s.Unresolved = uint64(p.Sent) + uint64(p.Skipped)
 		}

@@ -80,9 +80,9 @@ func TestTallyFetched(t *testing.T) {
 	} {
 		tally := sessions.NewTally(new(memwire.Clock))
 		track := tally.Track()
-		progress := probe.SendProgress{Sent: 3, Skipped: 2, Slip: time.Millisecond}
+		progress := probe.SendProgress{Sent: 3, Skipped: 2, Slip: time.Millisecond, Gap: 900}
 		track.SendAndFetch(func() probe.SendProgress { return progress })
-		if s := tally.Snapshot(); s.Unresolved != 5 || s.NotSent != 0 || s.SendSlip != time.Millisecond {
+		if s := tally.Snapshot(); s.Unresolved != 5 || s.NotSent != 0 || s.SendSlip != time.Millisecond || s.TransmitGap != 900 {
 			t.Errorf("sending: %+v", s)
 		}
 		track.Glimpse([]owamp.Record{arrived(0, 60), arrived(2, 61), {Seq: 1}})

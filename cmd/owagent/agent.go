@@ -104,6 +104,12 @@ func (a *agent) serveMetrics(ctx context.Context, addr string) error {
 	if err := metrics.Clock(reg, a.clock.State); err != nil {
 		return err
 	}
+	if err := metrics.Slip(reg, a.engine.Slip); err != nil {
+		return err
+	}
+	if err := metrics.Transmit(reg, a.engine); err != nil {
+		return err
+	}
 	a.collector = c
 	if err := metrics.Host(reg, a.monitor.Latest, a.engine.Incidents); err != nil {
 		return err

@@ -112,6 +112,9 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		if err := metrics.Slip(reg, d.engine.Slip); err != nil {
 			return nil, err
 		}
+		if err := metrics.Transmit(reg, d.engine); err != nil {
+			return nil, err
+		}
 		if err := metrics.Clock(reg, d.clock.State); err != nil {
 			return nil, err
 		}

@@ -204,6 +204,9 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 	if err := metrics.Slip(reg, m.engine.Slip); err != nil {
 		return err
 	}
+	if err := metrics.Transmit(reg, m.engine); err != nil {
+		return err
+	}
 	if err := metrics.Clock(reg, m.clock.State); err != nil {
 		return err
 	}

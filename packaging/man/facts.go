@@ -108,6 +108,17 @@ func key(name, byDefault string) manual.Item {
 	return i
 }
 
+// stamping is an engine of which everything is known.
+type stamping struct{}
+
+func (stamping) Transmit() probe.TransmitStats {
+	return probe.TransmitStats{Gap: new(probe.Distribution), High: 1}
+}
+
+func (stamping) Stamps() probe.StampStats {
+	return probe.StampStats{Cards: make([]probe.CardStats, 1)}
+}
+
 // families returns the families of metrics in the order of their names, each
 // with its type, the labels that it has beside those of all, and its help text.
 func families() ([]manual.Item, error) {
@@ -117,6 +128,9 @@ func families() ([]manual.Item, error) {
 		return nil, err
 	}
 	if err := metrics.Slip(reg, func() *probe.Distribution { return new(probe.Distribution) }); err != nil {
+		return nil, err
+	}
+	if err := metrics.Transmit(reg, stamping{}); err != nil {
 		return nil, err
 	}
 	seen := clock.State{Sources: []clock.Source{{Last: time.Unix(1, 0)}}}

@@ -8,8 +8,8 @@ import (
 	"owl/probe"
 )
 
-// slipQuantiles are the quantiles that [Slip] shows; 1 is the greatest slip.
-var slipQuantiles = []float64{0.5, 0.9, 0.99, 1}
+// shownQuantiles are the quantiles of a summary; 1 is the greatest value.
+var shownQuantiles = []float64{0.5, 0.9, 0.99, 1}
 
 // Slip shows how punctual the program sends: slip is asked at every scrape, from
 // another goroutine.
@@ -35,10 +35,14 @@ type slipCollector struct {
 func (c slipCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 func (c slipCollector) Collect(ch chan<- prometheus.Metric) {
-	s := c.slip()
-	quantiles := make(map[float64]float64, len(slipQuantiles))
-	for _, q := range slipQuantiles {
-		quantiles[q] = seconds(s.Quantile(q))
+	ch <- summary(c.desc, c.slip())
+}
+
+// summary shows a distribution.
+func summary(desc *prometheus.Desc, d *probe.Distribution) prometheus.Metric {
+	quantiles := make(map[float64]float64, len(shownQuantiles))
+	for _, q := range shownQuantiles {
+		quantiles[q] = seconds(d.Quantile(q))
 	}
-	ch <- prometheus.MustNewConstSummary(c.desc, s.Packets, seconds(s.Sum), quantiles)
+	return prometheus.MustNewConstSummary(desc, d.Packets, seconds(d.Sum), quantiles)
 }
