@@ -2,12 +2,14 @@ package probe
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +18,12 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
+	"golang.org/x/sys/unix"
 
 	"owl/internal/netlab"
 	"owl/owamp"
+	"owl/probe/capture"
+	"owl/probe/clock"
 )
 
 // dumped is what a file of packets says of one of them.
@@ -172,5 +177,75 @@ func TestPcapTshark(t *testing.T) {
 		}
 	} else if len(got) != len(want) {
 		t.Errorf("%d packets, want %d", len(got), len(want))
+	}
+}
+
+// All fragments of a padded packet are in the file, and of no other host's.
+func TestPcapFragments(t *testing.T) {
+	needRaw(t)
+	a, b := netlab.NewVeth(t)
+	for i, addr := range [][2]netip.Addr{{a.Addr4, b.Addr4}, {a.Addr6, b.Addr6}} {
+		var file bytes.Buffer
+		e, other := newEngine(t, Config{Pcap: &file, Capture: CaptureRaw}), newEngine(t, Config{})
+		from := listenWithin(t, other, a, PortConfig{Addr: addr[0]})
+		to := listenWithin(t, e, b, PortConfig{Addr: addr[1]})
+		in := newInbox()
+		receive(t, to, from.Addr(), 3014, in.batch)
+		const n = 5
+		s := spec(t, e, to.Addr(), n, time.Millisecond)
+		s.Padding = 3000
+		start(t, from, s)
+		in.wait(t, n)
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := pcapgo.NewNgReader(&file, pcapgo.DefaultNgReaderOptions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var octets, frames int
+		for {
+			data, _, err := r.ReadPacketData()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			frames++
+			octets += len(data) - 16 - (20 + 28*i) // the link's header and the packet's
+		}
+		if frames != 3*n || octets != n*(8+3014) {
+			t.Errorf("IPv%d: %d fragments with %d octets, want %d with %d", 4+2*i, frames, octets, 3*n, n*(8+3014))
+		}
+	}
+}
+
+// A process without the privilege is told at once.
+func TestRawNeedsPrivilege(t *testing.T) {
+	needRaw(t)
+	var caps [2]unix.CapUserData
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	// A thread that gives up its privileges is not used for anything else.
+	errs := make(chan error, 3)
+	go func() {
+		runtime.LockOSThread()
+		errs <- unix.Capset(&header, &caps[0])
+		for _, cfg := range []Config{{Capture: CaptureRaw}, {Pcap: io.Discard}} {
+			cfg.Clock = clock.New(clock.Config{})
+			e, err := New(cfg)
+			if err == nil {
+				e.Close()
+			}
+			errs <- err
+		}
+	}()
+	if err := <-errs; err != nil {
+		t.Skipf("SKIPPED: privileges cannot be given up: %v", err)
+	}
+	for range 2 {
+		if err := <-errs; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_RAW") {
+			t.Errorf("without the privilege: %v, want an error that names CAP_NET_RAW", err)
+		}
 	}
 }
