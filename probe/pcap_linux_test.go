@@ -22,7 +22,6 @@ import (
 
 	"owl/internal/netlab"
 	"owl/owamp"
-	"owl/probe/capture"
 	"owl/probe/clock"
 )
 
