@@ -21,8 +21,9 @@ const (
 type lossLog struct {
 	mu    sync.Mutex
 	log   *slog.Logger  // nil: nobody reads it
-	timer *time.Timer   // calls lapse; nil: it has never run
-	wait  time.Duration // from the last time that it told of something; 0: there was nothing more to tell
+	timer *time.Timer   // calls lapse; nil: it was never set
+	set   bool          // it will call it
+	wait  time.Duration // for which it was set last; 0: it did not run before
 	sum   LossBurst     // not told yet
 }
 
@@ -35,22 +36,29 @@ func (l *lossLog) add(b *LossBurst) {
 		return
 	}
 	l.sum.join(b)
-	switch {
-	case l.timer == nil:
+	if l.set {
+		return
+	}
+	l.set, l.wait = true, 0
+	if l.timer == nil {
 		l.timer = time.AfterFunc(0, l.lapse)
-	case l.wait == 0:
+	} else {
 		l.timer.Reset(0)
 	}
 }
 
-// lapse tells of what there was since it was called the last time.
+// lapse tells of what there was since it was called the last time. If there was
+// nothing, the next loss is told at once.
 func (l *lossLog) lapse() {
-	if l.flush() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.wait = min(max(2*l.wait, lossEvery), lossSeldom)
-		l.timer.Reset(l.wait)
+	told := l.flush()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !told && l.sum.Bursts == 0 {
+		l.set = false
+		return
 	}
+	l.wait = min(max(2*l.wait, lossEvery), lossSeldom)
+	l.timer.Reset(l.wait)
 }
 
 // flush tells of what was not told yet, and reports whether there was anything.
@@ -58,9 +66,6 @@ func (l *lossLog) flush() bool {
 	l.mu.Lock()
 	b := l.sum
 	l.sum = LossBurst{}
-	if b.Bursts == 0 {
-		l.wait = 0
-	}
 	l.mu.Unlock()
 	if b.Bursts == 0 {
 		return false
