@@ -27,22 +27,19 @@ const (
 	// settling is how long after the last time-out a receiver that was told
 	// nothing may need to have all on disk.
 	settling = 3 * time.Second
-	// idleFetch is for how long a connection waits for the next fetch.
-	idleFetch = time.Minute
 	// parting is how long it is fetched for after the end of the stream.
 	parting = 250 * time.Millisecond
 )
 
 // A fetcher brings what the peer has recorded of the sessions of a stream in
 // which this host sends. It takes one session after the other, in order of their
-// starts, so that files are told of in that order, and uses a connection of its
-// own, which no session has to wait for.
+// starts, so that files are told of in that order, over one of its broker's
+// lines, which no session has to wait for.
 type fetcher struct {
 	*Stream
 	changed chan struct{} // the queue has changed
 	back    chan struct{} // the peer is there again
-	client  *control.Client
-	told    string // the last failure that was logged; empty: it has worked since
+	told    string        // the last failure that was logged; empty: it has worked since
 
 	// What the stream ended without.
 	packets uint64
@@ -117,7 +114,6 @@ func (f *fetcher) run(ctx context.Context) {
 	last, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(parting, end) })()
-	defer f.hangUp()
 	for {
 		s, more := f.head()
 		switch {
@@ -139,28 +135,13 @@ func (f *fetcher) run(ctx context.Context) {
 
 // rest waits for d, until wake is ready or ctx is done.
 func (f *fetcher) rest(ctx context.Context, d time.Duration, wake <-chan struct{}) {
-	idle := time.NewTimer(idleFetch)
-	defer idle.Stop()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-wake:
-		case <-ctx.Done():
-		case <-idle.C:
-			f.hangUp()
-			continue
-		}
-		return
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
 	}
-}
-
-func (f *fetcher) hangUp() {
-	if f.client != nil {
-		f.client.Close()
-	}
-	f.client = nil
 }
 
 // await waits for the end of s. When the stream ends meanwhile a connection is
@@ -168,45 +149,35 @@ func (f *fetcher) hangUp() {
 func (f *fetcher) await(ctx, last context.Context, s *session) {
 	f.rest(ctx, math.MaxInt64, s.sent.ended)
 	if !s.sent.isOver() {
-		_ = f.connect(last) // who needs it asks again
+		if l, err := f.broker.line(last); err == nil {
+			_ = l.connect(last) // who needs it asks again
+			l.release()
+		}
 		<-s.sent.ended
 	}
 }
 
-// connect sees to it that there is a connection.
-func (f *fetcher) connect(ctx context.Context) error {
-	if f.client != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
-	path, err := f.cfg.Dial(ctx)
-	if err != nil {
-		return &failure{GapPeerUnreachable, err}
-	}
-	f.client, err = control.Connect(ctx, path.Conn, f.cfg.Control)
-	if err != nil {
-		return &failure{GapHandshakeFailed, fmt.Errorf("%v: %w", path.Conn.RemoteAddr(), err)}
-	}
-	return nil
-}
-
-// get fetches packets begin to end of s into file, over the connection that
-// there is, or, if that has gone stale, over a new one.
+// get fetches packets begin to end of s into file, over a connection that there
+// is, or, if that has gone stale, over a new one.
 func (f *fetcher) get(ctx context.Context, s *session, begin, end uint32, file File) error {
+	l, err := f.broker.line(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.release()
 	for {
-		fresh := f.client == nil
-		if err := f.connect(ctx); err != nil {
+		fresh := l.client == nil
+		if err := l.connect(ctx); err != nil {
 			return err
 		}
-		err := fetch.Of(ctx, f.client, &s.spec, begin, end, file)
+		err := fetch.Of(ctx, l.client, &s.spec, begin, end, file)
 		if err == nil {
 			return nil
 		}
 		if _, denied := errors.AsType[*control.DeniedError](err); denied {
 			return &failure{GapRefused, err}
 		}
-		f.hangUp()
+		l.hangUp()
 		_, lost := errors.AsType[*control.ConnError](err)
 		if !lost {
 			return err

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -190,10 +191,11 @@ func (p *planner) plan(ctx context.Context) time.Duration {
 			p.unanchor(GapLocalOverload, p.next)
 			continue
 		}
-		if ahead := lead + setupTrips*p.rtt; wait > ahead {
+		if ahead := lead + setupTrips*p.rtt + p.broker.gathers(); wait > ahead {
 			return wait - ahead
 		}
 		s := p.newSession(p.next, true)
+		s.rtt = p.rtt
 		if p.cfg.Send {
 			p.opening = true
 			p.launch(ctx, s)
@@ -298,20 +300,23 @@ func (p *planner) join(s *session) {
 	p.next = s.end
 }
 
-// fail notes a failure and puts off the next try. Failures of sessions that
-// were there before the wait began are part of it.
+// fail notes a failure and puts off the next try, unless the broker does so for
+// all. Failures of sessions that were there before the wait began are part of it.
 func (p *planner) fail(e event) {
-	level := slog.LevelDebug
-	if !time.Now().Before(p.retryAt) {
+	level, wait := slog.LevelDebug, p.retry
+	if put, ok := errors.AsType[*putOff](e.err); ok && put.wait > 0 {
+		level, wait = slog.LevelWarn, put.wait
+	} else if !time.Now().Before(p.retryAt) {
 		level = slog.LevelWarn
 		p.retry = min(max(2*p.retry, firstRetry), p.cfg.RetryCap)
 		p.retryAt = time.Now().Add(p.retry)
+		wait = p.retry
 	}
 	if e.err.Error() == p.told {
 		level = slog.LevelDebug // what has been told, for as long as it lasts
 	}
 	p.told = e.err.Error()
-	p.log.Log(context.Background(), level, fmt.Sprintf("%v; trying again in %v", e.err, p.retry))
+	p.log.Log(context.Background(), level, fmt.Sprintf("%v; trying again in %v", e.err, wait))
 	if p.next == 0 {
 		p.tally.Begin(p.asked)
 		p.unanchor(e.reason, p.asked)

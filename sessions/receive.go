@@ -56,18 +56,11 @@ func (s *session) seen(recs []owamp.Record) {
 func (s *session) record(ctx context.Context) (owamp.Timestamp, error) {
 	s.rec.Run(s.receiving)
 	s.track.Receive(s.rec.Live)
-	client := s.client
-	peer := make(chan error, 1)
-	go func() {
-		_, err := client.Await(context.WithoutCancel(ctx))
-		peer <- err
-	}()
-
 	var lost error
 	select {
 	case <-s.rec.Done():
 		s.linger(ctx, s.cfg.EndDelay)
-	case lost = <-peer:
+	case lost = <-s.seat.stopped:
 	case <-ctx.Done():
 	}
 	ended := ctx.Err() != nil && !s.isDone()
@@ -82,7 +75,7 @@ func (s *session) record(ctx context.Context) (owamp.Timestamp, error) {
 		reports, lost = s.stop(ctx, nil)
 	}
 	stopped := s.cfg.Clock.Now()
-	s.hangUp() // ends the Await
+	s.seat.leave()
 
 	var report recorder.Report
 	var err error

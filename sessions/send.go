@@ -67,28 +67,22 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 	s.track.SendAndFetch(sending.Progress)
 	s.track.Witness(s.spec.Sender.Addr(), sending.Incidents, nil)
 	began, beganMono := s.cfg.Clock.Now(), time.Now()
-	client := s.client
-	peer := make(chan error, 1)
-	go func() {
-		_, err := client.Await(context.WithoutCancel(ctx))
-		peer <- err
-	}()
 
 	var lost error
 	select {
 	case <-complete:
 		// A receiver drops what was sent less than a time-out before it is told
 		// to stop, and it may know by itself when that is over.
-		lost = s.outlast(ctx, s.cfg.Timeout.Duration()+s.cfg.EndDelay, peer)
+		lost = s.outlast(ctx, s.cfg.Timeout.Duration()+s.cfg.EndDelay)
 		s.sent.whole = ctx.Err() == nil && lost == nil
-	case lost = <-peer:
+	case lost = <-s.seat.stopped:
 	case <-ctx.Done():
 	}
 	report := sending.Stop()
 	if lost == nil {
-		_, lost = s.stop(ctx, []owamp.SendReport{report})
+		_, lost = s.stop(ctx, &report)
 	}
-	s.hangUp() // ends the Await
+	s.seat.leave()
 
 	going := ctx.Err() == nil
 	s.sent.report, s.sent.at, s.sent.steps = report, time.Now(), s.cfg.Clock.Steps()
@@ -141,13 +135,13 @@ func (s *session) beginSending(done func()) (ports.Sending, error) {
 
 // outlast waits for d, until ctx is done, or until the peer stops the session or
 // is lost, of which it returns the error.
-func (s *session) outlast(ctx context.Context, d time.Duration, peer <-chan error) error {
+func (s *session) outlast(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-	case err := <-peer:
+	case err := <-s.seat.stopped:
 		return err
 	}
 	return nil

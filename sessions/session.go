@@ -23,7 +23,8 @@ type session struct {
 	spec  owamp.SessionSpec
 	end   owamp.Timestamp // the scheduled time of the last packet
 
-	client *control.Client
+	seat   *seat
+	client *control.Client // of the seat's connection
 	lease  *ports.Lease
 	rtt    time.Duration
 	unfit  []*ports.Lease // of ports that would not do; held while others are tried
@@ -110,81 +111,117 @@ func reasonOf(err error) GapReason {
 }
 
 func (s *session) close() {
-	s.hangUp()
 	if s.receiving != nil {
 		s.receiving.Close()
 	}
+	if s.seat != nil {
+		s.seat.leave()
+	}
 	if s.lease != nil {
-		s.lease.Release(s.cfg.Timeout.Duration())
+		// Until the connection is closed the peer may go on sending.
+		s.seat.afterwards(func() { s.lease.Release(s.cfg.Timeout.Duration()) })
 	}
 	if s.file != nil {
 		s.discard()
 	}
 }
 
-func (s *session) hangUp() {
-	if s.client != nil {
-		s.client.Close()
-	}
-	s.client = nil
-}
-
 // open sets the session up. It tells when a session that this host is to send
 // is granted: only then is it known where the next one begins.
 func (s *session) open(ctx context.Context, events chan<- event) error {
-	limit := setupTimeout
 	if s.fixed {
-		limit = min(limit, s.start.Sub(s.cfg.Clock.Now()))
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.start.Sub(s.cfg.Clock.Now()))
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	defer func() {
-		for _, l := range s.unfit {
-			l.Release(0)
-		}
-		s.unfit = nil
-	}()
+	defer s.forgetUnfit()
+	s.seat = s.broker.board(s.due())
 	for {
-		again, err := s.try(ctx)
-		if err != nil {
-			return err
-		}
-		if !again {
+		err := s.negotiate(ctx)
+		if err == nil {
 			break
 		}
-		s.hangUp()
-		s.unfit, s.lease = append(s.unfit, s.lease), nil
-		if len(s.unfit) == maxUnfit {
-			return &failure{GapLocalOverload, fmt.Errorf("the peer's test ports collide with those of other sessions from %d ports: %w", maxUnfit, ports.ErrNoPort)}
+		if !errors.Is(err, errAnew) {
+			return err
+		}
+		if s.lease != nil {
+			s.lease.Release(0)
+			s.lease = nil
 		}
 	}
 	s.rtt = s.client.RTT()
 	if s.cfg.Send {
 		events <- event{s: s, granted: true}
+	} else if err := s.listen(); err != nil {
+		return err
 	}
-	if err := s.client.Start(ctx); err != nil {
-		return s.refusal(err, "Start-Sessions")
-	}
-	return nil
+	return s.seat.start(ctx)
 }
 
-// try asks the peer for the session. It reports whether it is to be asked
-// again, from another test port.
-func (s *session) try(ctx context.Context) (again bool, err error) {
-	path, err := s.cfg.Dial(ctx)
-	if err != nil {
-		return false, &failure{GapPeerUnreachable, err}
+// due returns when the session is to be asked for, and about when it is over.
+func (s *session) due() (time.Time, owamp.Timestamp) {
+	now, begin, wait := s.cfg.Clock.Now(), s.start, time.Duration(0)
+	if s.fixed {
+		wait = s.start.Sub(now) - lead - setupTrips*s.rtt
+	} else if begin = now.AddDuration(shortLead); s.start.After(begin) {
+		begin = s.start
 	}
-	s.client, err = control.Connect(ctx, path.Conn, s.cfg.Control)
-	if err != nil {
-		return false, s.refusal(err, path.Conn.RemoteAddr().String())
+	end := begin.AddDuration(s.length())
+	if s.end != 0 {
+		end = s.end
 	}
+	return time.Now().Add(wait), end.Add(s.cfg.Timeout).AddDuration(s.cfg.EndDelay)
+}
+
+// negotiate asks the peer for the session, over a new connection. It returns
+// errAnew when it is to be done once more.
+func (s *session) negotiate(ctx context.Context) error {
+	path, client, err := s.seat.connect(ctx)
+	if err != nil {
+		return err
+	}
+	s.client = client
+	for {
+		err := s.ask(ctx, path)
+		switch {
+		case err == nil:
+			return s.seat.agree(ctx)
+		case !errors.Is(err, errUnfit) && !errors.Is(err, errAnew):
+			return err
+		}
+		s.unfit, s.lease = append(s.unfit, s.lease), nil
+		if len(s.unfit) == maxUnfit {
+			return &failure{GapLocalOverload, fmt.Errorf("the peer's test ports collide with those of other sessions from %d ports: %w", maxUnfit, ports.ErrNoPort)}
+		}
+		if errors.Is(err, errAnew) {
+			return err
+		}
+	}
+}
+
+// forgetUnfit gives the ports back that would not do.
+func (s *session) forgetUnfit() {
+	for _, l := range s.unfit {
+		l.Release(0)
+	}
+	s.unfit = nil
+}
+
+// errUnfit says that the peer may grant the session from another test port.
+var errUnfit = errors.New("to be asked for from another test port")
+
+// ask asks the peer for the session. It returns errUnfit or errAnew when it is
+// to be asked again, from another test port: where the session was granted, and
+// cannot be had with these ports, on another connection, so that the peer drops
+// it.
+func (s *session) ask(ctx context.Context, path Path) error {
 	var unfit []ports.Port
 	for _, l := range s.unfit {
 		unfit = append(unfit, l.Port)
 	}
+	var err error
 	if s.lease, err = s.pool.Lease(path.Local, netip.AddrPortFrom(path.Peer, 0), unfit...); err != nil {
-		return false, &failure{GapLocalOverload, err}
+		return &failure{GapLocalOverload, err}
 	}
 	if !s.fixed {
 		soon := s.cfg.Clock.Now().AddDuration(shortLead + leadTrips*s.client.RTT())
@@ -194,7 +231,7 @@ func (s *session) try(ctx context.Context) (again bool, err error) {
 	}
 	if !s.fixed || s.cfg.Send {
 		if s.spec, s.end, err = s.Stream.spec(s.start, path.Local); err != nil {
-			return false, &failure{GapLocalOverload, err}
+			return &failure{GapLocalOverload, err}
 		}
 	}
 	ours, theirs := &s.spec.Receiver, &s.spec.Sender
@@ -202,38 +239,26 @@ func (s *session) try(ctx context.Context) (again bool, err error) {
 		ours, theirs = theirs, ours
 	}
 	*ours, *theirs = s.lease.Port.Addr(), netip.AddrPortFrom(path.Peer, 0)
-	answers, err := s.client.Request(ctx, []owamp.SessionSpec{s.spec})
-	if err != nil {
-		return false, s.refusal(err, "Request-Session")
-	}
-	a := answers[0]
+	a, err := s.seat.request(ctx, s.spec)
 	switch {
+	case err != nil:
+		return err
 	case a.Accept == owamp.AcceptTemporaryLimit && len(s.unfit) == 0:
-		return true, nil // perhaps it has no port left to pair with this one
+		return errUnfit // perhaps it has no port left to pair with this one
 	case a.Accept != owamp.AcceptOK:
-		return false, &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)} //nolint:staticcheck // the reference's words
+		return &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)} //nolint:staticcheck // the reference's words
 	}
 	*theirs = netip.AddrPortFrom(path.Peer, a.Port)
 	if !s.lease.Fix(a.Port) {
-		return true, nil // the two ports are another session's already
+		return errAnew // the two ports are another session's already
 	}
 	if s.cfg.Send {
 		s.spec.SID = a.SID
 		if s.end, err = schedule.End(&s.spec); err != nil {
-			return false, &failure{GapLocalOverload, err}
+			return &failure{GapLocalOverload, err}
 		}
-		return false, nil
 	}
-	return false, s.listen()
-}
-
-// refusal tells a peer that says no from one that does not keep to the
-// protocol or went away in the middle of it.
-func (s *session) refusal(err error, step string) error {
-	if _, denied := errors.AsType[*control.DeniedError](err); denied {
-		return &failure{GapRefused, err}
-	}
-	return &failure{GapHandshakeFailed, fmt.Errorf("%s: %w", step, err)}
+	return nil
 }
 
 // linger waits for d, or until ctx is done.
@@ -244,15 +269,16 @@ func (s *session) linger(ctx context.Context, d time.Duration) {
 	}
 }
 
-// stop exchanges Stop-Sessions. The peer has as long for it as for a set-up,
-// but when ctx is done only as long as a farewell may take.
-func (s *session) stop(ctx context.Context, sent []owamp.SendReport) ([]owamp.SendReport, error) {
-	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), setupTimeout)
+// stop stops the session, with the others of its connection, and returns what
+// the peer reports. Once ctx is done there is only as long for it as a farewell
+// may take.
+func (s *session) stop(ctx context.Context, sent *owamp.SendReport) ([]owamp.SendReport, error) {
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	hurry := context.AfterFunc(ctx, func() {
 		s.linger(patient, farewell)
 		cancel()
 	})
 	defer hurry()
-	return s.client.Stop(patient, sent)
+	return s.seat.stop(patient, sent)
 }

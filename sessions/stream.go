@@ -68,9 +68,12 @@ type Clock interface {
 	Steps() clock.Steps
 }
 
-// StreamConfig describes a stream. Dial, Clock, Prober or Pool, Random and
-// Log are needed, as are Packets, Slots and Timeout.
+// StreamConfig describes a stream. Broker or Dial, Clock, Prober or Pool, Random
+// and Log are needed, as are Packets, Slots and Timeout.
 type StreamConfig struct {
+	// Broker has the control connections that streams share. Without one each
+	// session has its own, of Dial and Control.
+	Broker *Broker
 	// Dial opens a control connection. It is called for each session, so that
 	// a peer that has moved to another address is found again.
 	Dial func(context.Context) (Path, error)
@@ -101,7 +104,9 @@ type StreamConfig struct {
 	Part     uint32        // packets per sub-session; 0 or Packets: none
 	Delay    time.Duration // before the first session
 	EndDelay time.Duration // between the end of a session's time-out and Stop-Sessions
-	RetryCap time.Duration // the longest wait for a peer that is away; 0: 60 s
+	// RetryCap is the longest wait for a peer that is away, or, with a Broker,
+	// that refuses; 0: 60 s.
+	RetryCap time.Duration
 
 	// Directory is where the files go; nil: none are wanted. Then records are in
 	// memory while their session runs, those of long ones in files without
@@ -125,6 +130,7 @@ type Stream struct {
 	cfg     StreamConfig
 	log     *slog.Logger
 	pool    *ports.Pool
+	broker  *Broker
 	tally   *Tally
 	restart chan struct{}
 	writing sync.Mutex // orders Written
@@ -157,17 +163,20 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	if cfg.RetryCap <= 0 {
 		cfg.RetryCap = time.Minute
 	}
-	cfg.Control.Now = cfg.Clock.Now
 	s := &Stream{
 		cfg:     cfg,
 		log:     cfg.Log,
 		pool:    cfg.Pool,
+		broker:  cfg.Broker,
 		tally:   NewTally(cfg.Clock),
 		restart: make(chan struct{}, 1),
 	}
 	s.tally.Attribute(cfg.Host, cfg.Log)
 	if s.pool == nil {
 		s.pool = ports.NewPool(cfg.Prober, cfg.Ports, cfg.Device)
+	}
+	if s.broker == nil {
+		s.broker = newLoner(BrokerConfig{Dial: cfg.Dial, Control: cfg.Control, Clock: cfg.Clock, RetryCap: cfg.RetryCap})
 	}
 	if cfg.Send {
 		s.fetcher = newFetcher(s)
@@ -192,6 +201,9 @@ func (s *Stream) Snapshot() Snapshot { return s.tally.Snapshot() }
 func (s *Stream) Run(ctx context.Context) {
 	if s.cfg.Pool == nil {
 		defer s.pool.Close()
+	}
+	if s.cfg.Broker == nil {
+		defer s.broker.Close()
 	}
 	defer s.tally.SetState(StateStopped)
 	defer s.tally.Close()

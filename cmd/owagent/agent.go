@@ -20,6 +20,7 @@ import (
 	"owl/probe"
 	"owl/probe/clock"
 	"owl/probe/host"
+	"owl/sessions"
 	"owl/sessions/metrics"
 	"owl/sessions/ports"
 )
@@ -43,7 +44,8 @@ type agent struct {
 	end       context.CancelFunc
 	first     *agentfile.Config // what its file said when it began
 
-	reloading sync.Mutex // held while streams change
+	reloading sync.Mutex                 // held while streams change
+	brokers   map[route]*sessions.Broker // changed with them
 
 	mu      sync.Mutex // guards what follows, and is held for a moment only
 	cfg     *agentfile.Config
@@ -71,6 +73,7 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 		names:   hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1"),
 		labels:  newLabelCollector(),
 		scratch: os.TempDir(),
+		brokers: make(map[route]*sessions.Broker),
 		pools:   make(map[string]*ports.Pool),
 		streams: make(map[agentfile.Key]*stream),
 	}
@@ -180,6 +183,7 @@ func (a *agent) apply(cfg *agentfile.Config) (change, error) {
 		for _, s := range fresh {
 			s.release(a.streams[s.spec.Key])
 		}
+		a.dropBrokers()
 		return change{}, err
 	}
 	var ending []*stream
@@ -198,6 +202,7 @@ func (a *agent) apply(cfg *agentfile.Config) (change, error) {
 	for _, s := range fresh {
 		a.begin(s)
 	}
+	a.dropBrokers()
 	a.mu.Lock()
 	a.cfg = cfg
 	a.mu.Unlock()
@@ -312,6 +317,7 @@ func (a *agent) close() {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	a.finish(slices.Collect(maps.Values(a.streams)), nil)
+	a.dropBrokers()
 	for _, p := range a.pools {
 		p.Close()
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -37,7 +36,7 @@ type stream struct {
 // newStream makes the stream of spec, which takes the place of old unless that
 // is nil, and is the i-th one that begins now. Nothing is sent yet.
 func (a *agent) newStream(spec agentfile.Stream, pool *ports.Pool, old *stream, i int) (*stream, error) {
-	dialer, err := spec.Client.Dialer(net.DefaultResolver, spec.Peer, spec.Server)
+	broker, err := a.broker(&spec)
 	if err != nil {
 		return nil, err
 	}
@@ -47,17 +46,7 @@ func (a *agent) newStream(spec agentfile.Stream, pool *ports.Pool, old *stream, 
 		slot.Type = owamp.SlotFixed
 	}
 	cfg := sessions.StreamConfig{
-		Dial: func(ctx context.Context) (sessions.Path, error) {
-			c, err := dialer.Dial(ctx)
-			if err != nil {
-				return sessions.Path{}, err
-			}
-			if spec.Dir != "" {
-				a.names.Prefetch(c.Peer, c.Local)
-			}
-			return sessions.Path{Conn: c.Conn, Local: c.Local, Peer: c.Peer}, nil
-		},
-		Control:     a.keys.client(&spec.Client),
+		Broker:      broker,
 		Clock:       a.clock,
 		Host:        a.monitor,
 		Pool:        pool,
