@@ -36,7 +36,7 @@ type program struct {
 // newProgram starts cmd, which ends with the benchmark.
 func newProgram(b *testing.B, name string, host *netlab.Host, metrics netip.AddrPort, cmd *exec.Cmd) *program {
 	b.Helper()
-	cmd.Stderr = &lines{b: b, name: name}
+	cmd.Stderr = new(lines)
 	run := cmd.Start
 	if host != nil {
 		run = func() error { return host.Start(cmd) }
@@ -51,18 +51,14 @@ func newProgram(b *testing.B, name string, host *netlab.Host, metrics netip.Addr
 	return &program{name: name, host: host, metrics: metrics, pid: cmd.Process.Pid}
 }
 
-// lines logs the first lines that a program prints.
-type lines struct {
-	b    *testing.B
-	name string
-	n    int
-}
+// lines prints the first lines that a program does.
+type lines int
 
 func (l *lines) Write(p []byte) (int, error) {
-	const most = 20
+	const most = 10
 	for line := range strings.Lines(string(p)) {
-		if l.n++; l.n <= most {
-			l.b.Logf("%s: %s", l.name, strings.TrimSpace(line))
+		if *l++; *l <= most {
+			say("%s", strings.TrimSpace(line))
 		}
 	}
 	return len(p), nil
@@ -199,7 +195,7 @@ func (p *program) tell(b *testing.B, packets float64, streams int) {
 	b.Helper()
 	cpu, elapsed := p.cpu(b)-p.before, time.Since(p.began)
 	size, took, drops := p.scrape(b)
-	b.Logf("%s: %.1f KB resident a stream (%d MB), %d descriptors, %d threads, %.2f us of CPU a packet (%.0f %% of a processor); sockets in its network: %d UDP, %d TCP; dropped by its sockets: %.0f; /metrics: %d KB in %v",
+	say("%s: %.1f KB resident a stream (%d MB), %d descriptors, %d threads, %.2f us of CPU a packet (%.0f %% of a processor); sockets in its network: %d UDP, %d TCP; dropped by its sockets: %.0f; /metrics: %d KB in %v",
 		p.name, float64(p.memory)/float64(streams)/1000, p.memory/1000000, p.files, p.threads,
 		float64(cpu.Nanoseconds())/packets/1000, 100*cpu.Seconds()/elapsed.Seconds(), p.udps, p.connections, drops, size/1000, took.Round(time.Millisecond))
 	b.ReportMetric(float64(p.memory)/float64(streams), p.name+"-octets/stream")

@@ -58,6 +58,9 @@ func BenchmarkScale(b *testing.B) {
 	})
 }
 
+// say prints a line of the result: a benchmark may log only a few.
+func say(format string, args ...any) { fmt.Fprintf(os.Stdout, "\n"+format, args...) }
+
 // A site is where the two programs run.
 type site struct {
 	agent, server netip.Addr
@@ -107,11 +110,11 @@ func runScale(b *testing.B, dir string) {
 		if time.Since(began) > patience {
 			b.Fatalf("after %v there are %d streams that do not run", patience, ask().unlike("running"))
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Duration(1+scale.streams/1000) * time.Second) // to ask is work, too
 	}
 	// What the first sessions took is no measure: they begin all at once.
 	time.Sleep(scale.session)
-	b.Logf("all streams run after %v", time.Since(began).Round(time.Second))
+	say("all streams run after %v", time.Since(began).Round(time.Second))
 
 	first, since := ask(), time.Now()
 	programs := []*program{owampd, owagent}
@@ -132,7 +135,7 @@ func runScale(b *testing.B, dir string) {
 	last.minus(&first).tell(b)
 	h, n := sampledDelays(b, base, since)
 	if h.Count() > 0 {
-		b.Logf("delay of %d packets of %d sessions: least %d ns, median %d ns, p99 %d ns, p99.9 %d ns",
+		say("delay of %d packets of %d sessions: least %d ns, median %d ns, p99 %d ns, p99.9 %d ns",
 			h.Count(), n, h.Min(), h.Quantile(0.5), h.Quantile(0.99), h.Quantile(0.999))
 		b.ReportMetric(float64(h.Quantile(0.5)), "delay-ns-median")
 		b.ReportMetric(float64(h.Quantile(0.99)), "delay-ns-p99")
@@ -217,7 +220,7 @@ func (s *agentStatus) minus(earlier *agentStatus) fate {
 }
 
 func (f fate) tell(b *testing.B) {
-	b.Logf("packets settled: %d received, %d lost, %d not sent, %d not covered; gaps %v", f.received, f.lost, f.notSent, f.notCovered, f.gaps)
+	say("packets settled: %d received, %d lost, %d not sent, %d not covered; gaps %v", f.received, f.lost, f.notSent, f.notCovered, f.gaps)
 	b.ReportMetric(float64(f.received), "received")
 	b.ReportMetric(float64(f.lost), "lost")
 	b.ReportMetric(float64(f.notSent+f.notCovered), "not-sent")
