@@ -27,16 +27,13 @@ type clockFamily struct {
 	of    func(*clock.Source) (v float64, known bool) // of a source; nil: see value
 }
 
-const ofSource = " The source is asked by via, chrony or ntp, and named server."
-
 func ofClock(name, help string, kind prometheus.ValueType, value func(*clock.State) float64) clockFamily {
-	help += " It has none of the labels of streams."
 	return clockFamily{prometheus.NewDesc("owl_clock_"+name, help, nil, nil), kind, value, nil}
 }
 
 func perSource(name, help string, kind prometheus.ValueType, value func(*clock.Source) (float64, bool)) clockFamily {
 	labels := []string{"via", "server"}
-	return clockFamily{prometheus.NewDesc("owl_clock_source_"+name, help+ofSource, labels, nil), kind, nil, value}
+	return clockFamily{prometheus.NewDesc("owl_clock_source_"+name, help, labels, nil), kind, nil, value}
 }
 
 // measured is a family that a source has once it has answered.
