@@ -43,7 +43,7 @@ func readDump(t *testing.T, file io.Reader) (packets []dumped) {
 	}
 	for {
 		data, ci, err := r.ReadPacketData()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return packets
 		}
 		if err != nil {
@@ -205,7 +205,7 @@ func TestPcapFragments(t *testing.T) {
 		var octets, frames int
 		for {
 			data, _, err := r.ReadPacketData()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

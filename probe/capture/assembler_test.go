@@ -98,7 +98,7 @@ func TestAssembler(t *testing.T) {
 		} else {
 			kind = typeIPv6
 			body := serialize(t, datagram(ip6(layers.IPProtocolUDP)), gopacket.Payload(payload))
-			first := layers.IPProtocol(layers.IPProtocolUDP)
+			first := layers.IPProtocolUDP
 			if random.IntN(2) == 0 {
 				body, first = append(bytes.Clone(header(first, 1)), body...), layers.IPProtocolIPv6Destination
 				sizes[0] = max(sizes[0], 24) // all headers are in the first one

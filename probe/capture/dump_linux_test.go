@@ -50,7 +50,7 @@ func (s *shared) packets(t *testing.T) (n int) {
 	}
 	for {
 		_, ci, err := r.ReadPacketData()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n
 		}
 		if err != nil {

@@ -90,7 +90,7 @@ func namespace() (uint64, error) {
 	defer unix.Close(fd)
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err != nil {
-		return 0, nil //nolint:nilerr // an older kernel, where all have the same number
+		return 0, nil // an older kernel, where all have the same number
 	}
 	return cookie, nil
 }

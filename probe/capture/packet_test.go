@@ -364,7 +364,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(frame.Type, frame.Data, false)
 		f.Add(frame.Type, frame.Data, true)
 	}
-	f.Add(uint16(typeIPv6), []byte(serialize(f, ip6(layers.IPProtocolIPv6Fragment), fragmentOf(layers.IPProtocolUDP, 0, true, 1), udp6(f, "12345678"))), false)
+	f.Add(uint16(typeIPv6), serialize(f, ip6(layers.IPProtocolIPv6Fragment), fragmentOf(layers.IPProtocolUDP, 0, true, 1), udp6(f, "12345678")), false)
 	f.Fuzz(func(t *testing.T, kind uint16, data []byte, sound bool) {
 		frame := Frame{Type: kind, Data: data, Sound: sound}
 		compare(t, &frame)
