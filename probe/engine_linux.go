@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,11 +32,7 @@ type Engine struct {
 	raw    *rawSockets // nil: packets are sent by the ports' own sockets
 	buffer sync.Pool   // of *arrivals
 
-	// Readable ports are found by an epoll instance of our own, on which each
-	// port reports once and for reading only. The runtime's poller, which knows
-	// this instance alone, would be woken by every packet, even by those sent.
-	epoll  *os.File
-	poll   syscall.RawConn
+	poller *poller
 	reader sync.WaitGroup
 	closed chan struct{}
 
@@ -82,13 +76,9 @@ func New(cfg Config) (*Engine, error) {
 			return nil, fmt.Errorf("test packets: %w", err)
 		}
 	}
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	poller, err := newPoller()
 	if err != nil {
-		return nil, fmt.Errorf("test packets: %w", os.NewSyscallError("epoll_create1", err))
-	}
-	if err := unix.SetNonblock(fd, true); err != nil { // or the runtime would not poll it
-		unix.Close(fd)
-		return nil, fmt.Errorf("test packets: %w", os.NewSyscallError("fcntl", err))
+		return nil, fmt.Errorf("test packets: %w", err)
 	}
 	e := &Engine{
 		clock:  cfg.Clock,
@@ -96,7 +86,7 @@ func New(cfg Config) (*Engine, error) {
 		raw:    raw,
 		gather: cfg.Gather,
 		busy:   cfg.Gather,
-		epoll:  os.NewFile(uintptr(fd), "epoll"),
+		poller: poller,
 		closed: make(chan struct{}),
 		ports:  make(map[int32]*Port),
 
@@ -110,13 +100,9 @@ func New(cfg Config) (*Engine, error) {
 		e.gather, e.busy = cfg.Pacing.gather(), busyGather
 	}
 	e.buffer.New = func() any { return newArrivals() }
-	if e.poll, err = e.epoll.SyscallConn(); err != nil {
-		e.epoll.Close()
-		return nil, fmt.Errorf("test packets: %w", err)
-	}
 	e.stamps = stamp.Open()
 	if e.lane, err = newLane(cfg, newDepartures(e.clock, e.stamps.Departures.OwnIDs)); err != nil {
-		e.epoll.Close()
+		e.poller.close()
 		e.stamps.Close()
 		return nil, fmt.Errorf("test packets: %w", err)
 	}
@@ -130,7 +116,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.Pcap != nil {
 		if e.dump, err = capture.NewDump(capture.DumpConfig{Writer: cfg.Pcap, Log: e.log, Except: e.lane.copiesTo()}); err != nil {
-			return nil, errors.Join(fmt.Errorf("test packets: %w", err), e.lane.close(), e.stamps.Close(), e.epoll.Close())
+			return nil, errors.Join(fmt.Errorf("test packets: %w", err), e.lane.close(), e.stamps.Close(), e.poller.close())
 		}
 	}
 	if err := e.stamps.Departures.Err; e.kernel && err != nil {
@@ -182,9 +168,9 @@ func (e *Engine) Close() error {
 		errs = append(errs, p.close())
 	}
 	close(e.closed)
-	errs = append(errs, e.epoll.Close())
+	e.poller.end()
 	e.reader.Wait()
-	errs = append(errs, e.lane.close(), e.cards.close(), e.stamps.Close())
+	errs = append(errs, e.poller.close(), e.lane.close(), e.cards.close(), e.stamps.Close())
 	if e.dump != nil {
 		errs = append(errs, e.dump.Close())
 	}
@@ -193,23 +179,20 @@ func (e *Engine) Close() error {
 
 // read empties the ports as they become readable.
 func (e *Engine) read() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	var events [eventsAtOnce]unix.EpollEvent
 	var found [eventsAtOnce]source
 	gather := e.busy
+	addProcessor(1) // see [poller.rest]
+	defer addProcessor(-1)
 	for {
-		n := e.wait(events[:])
+		n := e.poller.wait(events[:])
 		if n == 0 {
 			return
 		}
 		e.find(found[:n], events[:n])
 		if e.kernel { // with stamps of our own there is nothing to wait for
 			began := time.Now()
-			timer.Reset(gather)
-			select {
-			case <-timer.C:
-			case <-e.closed:
+			if !e.poller.rest(gather) {
 				return
 			}
 			if late := time.Since(began) - gather; late >= LateWake {
@@ -236,34 +219,6 @@ func (e *Engine) find(found []source, events []unix.EpollEvent) {
 			p.reports.polled.Store(false)
 		}
 	}
-}
-
-// wait waits until ports are readable and returns how many; 0: the engine is
-// closed.
-func (e *Engine) wait(events []unix.EpollEvent) (n int) {
-	err := e.poll.Read(func(fd uintptr) bool {
-		var err error
-		for {
-			if n, err = unix.EpollWait(int(fd), events, 0); err != unix.EINTR {
-				break
-			}
-		}
-		return n > 0
-	})
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// watch arms the epoll instance for the next time that fd is readable.
-func (e *Engine) watch(fd, op int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(fd)}
-	var err error
-	cerr := e.poll.Control(func(epoll uintptr) {
-		err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(epoll), op, fd, &event))
-	})
-	return errors.Join(cerr, err)
 }
 
 func (e *Engine) isClosed() bool {
@@ -301,7 +256,7 @@ func (e *Engine) addSource(fd int, s source) error {
 	if e.ports == nil {
 		return net.ErrClosed
 	}
-	if err := e.watch(fd, unix.EPOLL_CTL_ADD); err != nil {
+	if err := e.poller.watch(fd, unix.EPOLL_CTL_ADD); err != nil {
 		return err
 	}
 	e.sources[int32(fd)] = s

@@ -60,7 +60,9 @@ type lane struct {
 	queue queue
 	gap   gapMeter
 	late  wakeMeter
-	last  owamp.Timestamp // when the kernel took the last packet
+
+	priority priority
+	last     owamp.Timestamp // when the kernel took the last packet
 }
 
 // A request asks the lane to begin or to end a session.
@@ -193,6 +195,7 @@ func (l *lane) run() {
 				return
 			}
 		}
+		l.priority.look(l.last)
 		s := l.queue[0]
 		l.readReports(s)
 		if !l.await(s) {
@@ -217,26 +220,14 @@ func (l *lane) readReports(s *Sending) {
 	}
 }
 
-// tune asks the kernel to wake up the calling thread as the pacing needs it. To
-// go before all other threads takes a privilege, without which a busy host makes
-// packets late. Only PacingPrecise asks for it, for the kernel may stop a
-// real-time thread that never sleeps for a while (sched(7)).
+// tune asks the kernel to wake up the calling thread as the pacing needs it.
 func (l *lane) tune() {
-	slack := time.Nanosecond // as precisely as it can
 	if l.pacing == PacingEconomy {
-		slack = economySlack
-	}
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0)
-	if l.pacing != PacingPrecise {
+		setSlack(economySlack)
 		return
 	}
-	err := unix.SchedSetAttr(0, &unix.SchedAttr{
-		Size:     unix.SizeofSchedAttr,
-		Policy:   unix.SCHED_FIFO,
-		Flags:    unix.SCHED_FLAG_RESET_ON_FORK,
-		Priority: 1,
-	}, 0)
-	if err != nil {
+	setSlack(leastSlack)
+	if err := l.priority.raise(l.clock.Now()); err != nil {
 		l.log.Debug("packets are sent by a thread that others may delay", "sched_setattr", err)
 	}
 }
@@ -269,7 +260,8 @@ func (l *lane) spinUntil(at owamp.Timestamp) bool {
 // to do before.
 func (l *lane) sleepUntil(at owamp.Timestamp) bool {
 	for {
-		left := at.Sub(l.clock.Now())
+		now := l.clock.Now()
+		left := at.Sub(now)
 		lead := l.lead()
 		switch {
 		case left <= 0:
@@ -277,8 +269,10 @@ func (l *lane) sleepUntil(at owamp.Timestamp) bool {
 		case left > lead:
 			d := min(left-lead-left/sleepMargin, longestSleep)
 			l.sleep(d)
+			slept := l.clock.Now().Sub(now)
+			l.priority.asleep += slept
 			if d <= tellingSleep {
-				l.late.observe(l.clock.Now().Sub(at) + left - d)
+				l.late.observe(slept - d)
 			}
 		}
 		if l.pending.Load() {
@@ -299,15 +293,15 @@ func (l *lane) lead() time.Duration {
 	}
 }
 
-// sleep sleeps for d or until there is a request.
+// sleep sleeps for d, or, unless that is short, until there is a request.
 func (l *lane) sleep(d time.Duration) {
-	fd := unix.PollFd{Fd: int32(l.wake), Events: unix.POLLIN}
 	ts := unix.NsecToTimespec(int64(d))
 	if d < shortSleep {
-		_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
-	} else {
-		_, _, _ = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+		_, _, _ = unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+		return
 	}
+	fd := unix.PollFd{Fd: int32(l.wake), Events: unix.POLLIN}
+	_, _, _ = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 }
 
 // sinkFor returns where copies of the packets of s go; nil: nowhere.

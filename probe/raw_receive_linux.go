@@ -225,7 +225,7 @@ func (t *tap) readable() (packets int) {
 			t.engine.log.Warn("no packets come from the interface", "interface", t.iface.Name, "error", err)
 		}
 	}
-	if err := t.engine.watch(t.ring.FD(), unix.EPOLL_CTL_MOD); err != nil && !t.engine.isClosed() {
+	if err := t.engine.poller.watch(t.ring.FD(), unix.EPOLL_CTL_MOD); err != nil && !t.engine.isClosed() {
 		t.engine.log.Error("ring is no longer read", "interface", t.iface.Name, "error", err)
 	}
 	return 0

@@ -347,6 +347,9 @@ func TestRawRouteBySource(t *testing.T) {
 }
 
 func TestRawDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("SKIPPED: the race detector allocates")
+	}
 	e := newRawEngine(t, Config{})
 	p := listen(t, e, loopback4)
 	s := spec(t, e, p.Addr(), 1, time.Hour)

@@ -66,7 +66,11 @@ func serialize(t testing.TB, from, to netip.AddrPort, dscp uint8, payload []byte
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
+	d := b.Bytes()
+	if sum := d[len(d)-len(payload)-2:][:2]; sum[0]|sum[1] == 0 {
+		sum[0], sum[1] = 0xff, 0xff // which gopacket forgets
+	}
+	return d
 }
 
 // Headers and checksums are those that gopacket makes, for packets of any content
@@ -84,8 +88,8 @@ func TestRawHeader(t *testing.T) {
 						if ends[0].Addr().Is4() {
 							copy(want[10:12], []byte{0, 0}) // the kernel's
 						}
-						if d := cmp.Diff(want, got); d != "" {
-							t.Fatalf("%d octets with %d of padding (-want +got)\n%s", sealed, padding, d)
+						if !bytes.Equal(want, got) {
+							t.Fatalf("%d octets with %d of padding (-want +got)\n%s", sealed, padding, cmp.Diff(want, got))
 						}
 					}
 					rand.Read(payload[sealed:])
@@ -126,7 +130,7 @@ func FuzzRawChecksum(f *testing.F) {
 		for _, ends := range raws {
 			h := newRawHeader(ends[0], ends[1], 0, len(payload), padding)
 			want := serialize(t, ends[0], ends[1], 0, payload)[h.size-2 : h.size]
-			if got := assemble(&h, payload, len(packet))[h.size-2 : h.size]; !bytes.Equal(got, want) && !(want[0]|want[1] == 0 && got[0]&got[1] == 0xff) {
+			if got := assemble(&h, payload, len(packet))[h.size-2 : h.size]; !bytes.Equal(got, want) {
 				t.Errorf("%v: checksum %x, want %x", ends, got, want)
 			}
 		}

@@ -202,7 +202,7 @@ func (p *Port) watch() error {
 func (p *Port) unwatch() {
 	if p.watched {
 		p.watched = false
-		_ = p.engine.watch(p.fd, unix.EPOLL_CTL_DEL) // it was there
+		_ = p.engine.poller.watch(p.fd, unix.EPOLL_CTL_DEL) // it was there
 		p.engine.removeSource(p.fd)
 		p.reports.polled.Store(false)
 	}
@@ -220,7 +220,7 @@ func (p *Port) readable() (packets int) {
 	// The socket counts as readable as long as errors are queued, too.
 	p.clearErrors()
 	p.reports.polled.Store(true)
-	if err := p.engine.watch(p.fd, unix.EPOLL_CTL_MOD); err != nil && !p.engine.isClosed() {
+	if err := p.engine.poller.watch(p.fd, unix.EPOLL_CTL_MOD); err != nil && !p.engine.isClosed() {
 		p.engine.log.Error("test port is no longer read", "port", p.addr, "error", err)
 	}
 	return packets

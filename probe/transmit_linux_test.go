@@ -150,12 +150,8 @@ func TestReportsWakeNobody(t *testing.T) {
 		t.Error("the kernel was asked about no packet")
 	}
 	var events [1]unix.EpollEvent
-	if err := e.poll.Control(func(fd uintptr) {
-		if n, err := unix.EpollWait(int(fd), events[:], 0); n != 0 {
-			t.Errorf("%d events, %v: want none, for nobody waits for a port that only sends", n, err)
-		}
-	}); err != nil {
-		t.Error(err)
+	if n, err := unix.EpollWait(e.poller.epoll, events[:], 0); n != 0 {
+		t.Errorf("%d events, %v: want none, for nobody waits for a port that only sends", n, err)
 	}
 }
 
