@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -68,6 +69,56 @@ func BenchmarkSend(b *testing.B) {
 			_, done := start(b, p, s)
 			<-done
 		})
+	}
+}
+
+// BenchmarkDepartures measures what asking when packets leave costs, and what the
+// answers are, over loopback at a given rate.
+func BenchmarkDepartures(b *testing.B) {
+	for _, rate := range []int{1_000, 10_000} {
+		for _, every := range []int{0, askEvery, 16, 1} {
+			b.Run(fmt.Sprintf("%d packets a second, one of %d", rate, every), func(b *testing.B) {
+				e := newEngine(b, Config{})
+				if every == 0 {
+					e.stamps.Departures.Err = errors.New("not wanted")
+				} else {
+					needReports(b, e)
+				}
+				e.lane.left.every = every
+				from, to := listen(b, e, loopback4), listen(b, e, loopback4)
+				delays := make([]time.Duration, 0, b.N)
+				full := make(chan struct{})
+				receive(b, to, from.Addr(), 48, func(recs []owamp.Record) {
+					for i := range recs {
+						delays = append(delays, recs[i].Recv.Sub(recs[i].Sent))
+					}
+					if len(delays) == b.N {
+						close(full)
+					}
+				})
+				s := spec(b, e, to.Addr(), uint32(b.N), time.Second/time.Duration(rate))
+				s.Padding = 34
+				cpu := cpuTime(b)
+				b.ResetTimer()
+				start(b, from, s)
+				select {
+				case <-full:
+				case <-time.After(5 * time.Minute):
+					b.Fatalf("%d packets, want %d", len(delays), b.N)
+				}
+				b.StopTimer()
+				cpu = cpuTime(b) - cpu
+				slices.Sort(delays)
+				b.ReportMetric(float64(delays[len(delays)/2]), "p50-ns")
+				b.ReportMetric(float64(delays[len(delays)*99/100]), "p99-ns")
+				b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N), "cpu-ns/packet")
+				if st := e.Transmit(); every > 0 {
+					b.ReportMetric(float64(st.Gap.Quantile(0.5)), "gap-p50-ns")
+					b.ReportMetric(float64(st.Gap.Quantile(0.99)), "gap-p99-ns")
+					b.ReportMetric(float64(st.Missing), "missing")
+				}
+			})
+		}
 	}
 }
 

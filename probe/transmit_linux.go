@@ -74,6 +74,7 @@ type ask struct {
 type departures struct {
 	clock   *clock.Clock
 	own     bool // reports have the numbers that we give them
+	every   int  // askEvery, but in measurements
 	gaps    meter
 	asked   atomic.Uint64
 	missing atomic.Uint64 // asks without an answer that makes sense
@@ -103,6 +104,7 @@ func newDepartures(c *clock.Clock, own bool) *departures {
 	d := &departures{
 		clock:   c,
 		own:     own,
+		every:   askEvery,
 		last:    c.Now().AddDuration(-askAfter), // whenever it was, it is long ago
 		request: stamp.NewRequest(own, unix.CmsgSpace(4)),
 	}
@@ -116,7 +118,7 @@ func newDepartures(c *clock.Clock, own bool) *departures {
 // about. [departures.end] must follow. d.mu is held in between, so that nobody
 // reads the report before the ask is noted.
 func (d *departures) begin(s *Sending) {
-	if d.since++; d.since < askEvery && s.at.Sub(d.last) < askAfter {
+	if d.since++; d.since < d.every && s.at.Sub(d.last) < askAfter {
 		return
 	}
 	r := s.reporter()
