@@ -62,13 +62,18 @@ func clockStatusOf(s clock.State) clockStatus {
 // clockLine says in a line how good the clock is.
 func (st *status) clockLine() string {
 	duration := func(s float64) string { return table.Duration(seconds(s)) }
-	parts := []string{"not synchronized, as far as anybody knows"}
+	first := "not synchronized"
 	if st.ClockError != nil {
-		parts[0] = "synchronized, off by about " + duration(*st.ClockError)
+		first = "synchronized, off by about " + duration(*st.ClockError)
 	}
-	if st.Clock.MaxError != nil {
-		parts[0] += ", at most " + duration(*st.Clock.MaxError)
+	switch {
+	case st.Clock.MaxError == nil:
+	case st.ClockError != nil:
+		first += ", at most " + duration(*st.Clock.MaxError)
+	default:
+		first += ", off by at most " + duration(*st.Clock.MaxError)
 	}
+	parts := []string{first}
 	servers, answer := 0, 0
 	for i := range st.Clock.Sources {
 		src := &st.Clock.Sources[i]
@@ -89,7 +94,11 @@ func (st *status) clockLine() string {
 	if servers > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d NTP servers answer", answer, servers))
 	}
-	if st.Clock.Steps > 0 {
+	switch st.Clock.Steps {
+	case 0:
+	case 1:
+		parts = append(parts, "set once, by "+duration(st.Clock.Stepped))
+	default:
 		parts = append(parts, fmt.Sprintf("set %d times, by %s in all", st.Clock.Steps, duration(st.Clock.Stepped)))
 	}
 	return "clock: " + strings.Join(parts, "; ")

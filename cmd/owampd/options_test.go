@@ -97,6 +97,9 @@ func TestParse(t *testing.T) {
 			o.modes = owamp.ModeOpen | owamp.ModeAuthenticated
 			o.remarks = []string{fmt.Sprintf("authmode AO: only open mode (O) is offered until there are users in %s: see pfstore", filepath.Join(empty, keysName))}
 		}},
+		{"-Zc " + empty + " --ntp a --chrony=off --ntp b:1123", preset(), func(o *options) {
+			o.clock.Sources.NTP, o.clock.Sources.Chrony = []string{"a", "b:1123"}, "off"
+		}},
 		{"-Z -c " + dir, fromConf(), func(*options) {}},
 		{"-c " + dir + " -Z -d data -R var -e daemon -P 0 -S :861 -U nobody -G nogroup -v", fromConf(), func(o *options) {
 			o.dataDir, o.varDir, o.facility, o.ports = "data", "var", cli.FacilityDaemon, probe.PortRange{}

@@ -52,6 +52,9 @@ func TestParse(t *testing.T) {
 		"-v peer":                      func(o *options) { o.verbose, o.level = 1, slog.LevelDebug },
 		"-vv -g warning peer":          func(o *options) { o.verbose, o.level = 2, slog.LevelWarn },
 		"-g info -v peer":              func(o *options) { o.verbose = 1 },
+		"--ntp a --chrony=off --ntp b:1123 peer": func(o *options) {
+			o.clock.Sources.NTP, o.clock.Sources.Chrony = []string{"a", "b:1123"}, "off"
+		},
 		"--metrics=:9861 --check peer": func(o *options) { o.metrics, o.check = ":9861", true },
 		"-w -- peer -p":                func(o *options) { o.server = "-p" },
 	} {
