@@ -49,9 +49,9 @@ func TestParse(t *testing.T) {
 			o.print, o.quiet, o.unix = true, true, true
 			o.facility, _ = cli.ParseFacility("local3")
 		},
-		"-v peer":                      func(o *options) { o.verbose, o.level = 1, slog.LevelDebug },
-		"-vv -g warning peer":          func(o *options) { o.verbose, o.level = 2, slog.LevelWarn },
-		"-g info -v peer":              func(o *options) { o.verbose = 1 },
+		"-v peer":             func(o *options) { o.verbose, o.level = 1, slog.LevelDebug },
+		"-vv -g warning peer": func(o *options) { o.verbose, o.level = 2, slog.LevelWarn },
+		"-g info -v peer":     func(o *options) { o.verbose = 1 },
 		"--ntp a --chrony=off --ntp b:1123 peer": func(o *options) {
 			o.clock.Sources.NTP, o.clock.Sources.Chrony = []string{"a", "b:1123"}, "off"
 		},

@@ -214,7 +214,7 @@ func TestKissOfDeath(t *testing.T) {
 		s.ask(t.Context())
 	}
 	if s.every != mostHeld {
-		t.Errorf("asked every %v at last, want %v", s.every, time.Duration(mostHeld))
+		t.Errorf("asked every %v at last, want %v", s.every, mostHeld)
 	}
 }
 

@@ -64,15 +64,12 @@ func serverAddress(server string) (string, error) {
 	wrong := func() (string, error) {
 		return "", fmt.Errorf("NTP server %q: want a host or host:port", server)
 	}
-	host, port := server, ntpPort
-	bare := strings.TrimSuffix(strings.TrimPrefix(server, "["), "]")
-	if strings.Count(bare, ":") == 1 || strings.Contains(server, "]:") {
+	host, port := strings.TrimSuffix(strings.TrimPrefix(server, "["), "]"), ntpPort
+	if strings.Count(host, ":") == 1 || strings.Contains(server, "]:") {
 		var err error
 		if host, port, err = net.SplitHostPort(server); err != nil {
 			return wrong()
 		}
-	} else {
-		host = bare
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 || host == "" || len(host) > 253 || strings.ContainsFunc(host, notOfHost) {
