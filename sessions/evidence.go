@@ -157,11 +157,13 @@ type trial struct {
 	told      func(*LossBurst)                               // of each burst; nil: nobody wants to know
 	sent      *owamp.SendReport                              // what the sender says; nil: nothing yet
 
-	delay    time.Duration // of the last packet, by both clocks
-	came     bool          // one has come
-	counted  uint64        // of inside
-	open     LossBurst     // the burst that goes on; none if it has no Bursts
-	evidence Evidence
+	delay              time.Duration   // of the last packet, by both clocks
+	came               bool            // one has come
+	counted            uint64          // of inside
+	claimFrom, claimTo owamp.Timestamp // bursts from this to that time
+	claimed            uint64          // account for so many drops
+	open               LossBurst       // the burst that goes on; none if it has no Bursts
+	evidence           Evidence
 }
 
 // arrived takes note of a packet that has arrived.
@@ -219,19 +221,37 @@ func (t *trial) judge(b *LossBurst) {
 	if t.host != nil {
 		b.Activity = t.host.Between(from, to)
 	}
+	drops := uint64(0)
 	if t.incidents != nil {
 		b.Incidents = t.incidents(from, to)
+		drops = t.unclaimed(from, to, b.Incidents.Drops)
 	}
 	if t.inside != nil {
 		n := t.inside()
+		drops += n - t.counted
 		b.Incidents.Drops += n - t.counted
 		t.counted = n
 	}
-	t.divide(b)
+	t.divide(b, drops)
+	t.claimed += b.Lost[CauseHost]
 }
 
-// divide says whose the packets of b are.
-func (t *trial) divide(b *LossBurst) {
+// unclaimed returns how many of the drops between from and to may be held
+// against another burst: two bursts that are close to each other are not both
+// those of the same drops.
+func (t *trial) unclaimed(from, to owamp.Timestamp, drops uint64) uint64 {
+	if t.claimed == 0 || from.After(t.claimTo) {
+		t.claimFrom, t.claimed = from, 0
+	} else {
+		all := t.incidents(t.claimFrom, to).Drops
+		drops = min(drops, all-min(all, t.claimed))
+	}
+	t.claimTo = to
+	return drops
+}
+
+// divide says whose the packets of b are, if this host has dropped so many.
+func (t *trial) divide(b *LossBurst, drops uint64) {
 	n := uint64(b.Last-b.First) + 1
 	in, act := &b.Incidents, &b.Activity
 	rest := CauseUnknown
@@ -243,7 +263,7 @@ func (t *trial) divide(b *LossBurst) {
 			rest = CauseNetwork
 		}
 	} else {
-		b.Lost[CauseHost] = min(n, in.Drops)
+		b.Lost[CauseHost] = min(n, drops)
 		switch {
 		case in.LateReads > 0 || act.CostsArrivals():
 			rest = CauseHostSuspect
