@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,58 +130,76 @@ func BenchmarkDelay(b *testing.B) {
 		{10, 1}, {1_000, 1}, {10_000, 1}, {10_000, 1_000}, {100_000, 1_000},
 	} {
 		b.Run(fmt.Sprintf("%d packets a second of %d sessions", tc.rate, tc.sessions), func(b *testing.B) {
-			e := newEngine(b, Config{})
-			to := listen(b, e, loopback4)
-			each := uint32((b.N + tc.sessions - 1) / tc.sessions)
-			delays := make([]time.Duration, 0, int(each)*tc.sessions)
-			full := make(chan struct{})
-			batch := func(recs []owamp.Record) {
-				for i := range recs {
-					delays = append(delays, recs[i].Recv.Sub(recs[i].Sent))
-				}
-				if len(delays) == cap(delays) {
-					close(full)
-				}
-			}
-			interval := time.Second * time.Duration(tc.sessions) / time.Duration(tc.rate)
-			var sending []*Sending
-			var specs []SendSpec
-			var ports []*Port
-			for i := range tc.sessions {
-				from := listen(b, e, loopback4)
-				receive(b, to, from.Addr(), 48, batch)
-				s := spec(b, e, to.Addr(), each, interval)
-				s.Padding = 34
-				s.Start = owamp.Timestamp(0).AddDuration(interval * time.Duration(i) / time.Duration(tc.sessions))
-				specs, ports = append(specs, s), append(ports, from)
-			}
-			begin := e.clock.Now().AddDuration(20 * time.Millisecond)
-			cpu := cpuTime(b)
-			b.ResetTimer()
-			for i, s := range specs {
-				s.Start += begin
-				snd, err := ports[i].Send(s)
-				if err != nil {
-					b.Fatal(err)
-				}
-				sending = append(sending, snd)
-			}
-			select {
-			case <-full:
-			case <-time.After(time.Minute):
-				b.Fatalf("%d packets, want %d", len(delays), cap(delays))
-			}
-			b.StopTimer()
-			cpu = cpuTime(b) - cpu
-			var slip time.Duration
-			for _, s := range sending {
-				slip = max(slip, s.Progress().MaxSlip)
-			}
-			slices.Sort(delays)
-			b.ReportMetric(float64(delays[len(delays)/2]), "p50-ns")
-			b.ReportMetric(float64(delays[len(delays)*99/100]), "p99-ns")
-			b.ReportMetric(float64(cpu.Nanoseconds())/float64(len(delays)), "cpu-ns/packet")
-			b.ReportMetric(float64(slip), "max-slip-ns")
+			benchmarkDelay(b, Config{}, tc.rate, tc.sessions)
 		})
 	}
+}
+
+// BenchmarkCapture does so with either way to receive. What packets cost is that
+// of both ends.
+func BenchmarkCapture(b *testing.B) {
+	needRaw(b)
+	for _, rate := range []int{1_000, 10_000, 100_000, 200_000} {
+		for _, how := range []Capture{CaptureUDP, CaptureRaw} {
+			b.Run(fmt.Sprintf("%d packets a second, %v", rate, how), func(b *testing.B) {
+				benchmarkDelay(b, Config{Capture: how, Pacing: PacingEconomy}, rate, 1)
+			})
+		}
+	}
+}
+
+func benchmarkDelay(b *testing.B, cfg Config, rate, sessions int) {
+	e := newEngine(b, cfg)
+	to := listen(b, e, loopback4)
+	each := uint32((b.N + sessions - 1) / sessions)
+	delays := make([]time.Duration, 0, int(each)*sessions)
+	batch := func(recs []owamp.Record) {
+		for i := range recs {
+			delays = append(delays, recs[i].Recv.Sub(recs[i].Sent))
+		}
+	}
+	interval := time.Second * time.Duration(sessions) / time.Duration(rate)
+	var sent sync.WaitGroup
+	var sending []*Sending
+	var receiving []*Receiving
+	var specs []SendSpec
+	var ports []*Port
+	for i := range sessions {
+		from := listen(b, e, loopback4)
+		receiving = append(receiving, receive(b, to, from.Addr(), 48, batch))
+		s := spec(b, e, to.Addr(), each, interval)
+		s.Padding = 34
+		s.Done = sent.Done
+		sent.Add(1)
+		s.Start = owamp.Timestamp(0).AddDuration(interval * time.Duration(i) / time.Duration(sessions))
+		specs, ports = append(specs, s), append(ports, from)
+	}
+	begin := e.clock.Now().AddDuration(20 * time.Millisecond)
+	cpu := cpuTime(b)
+	b.ResetTimer()
+	for i, s := range specs {
+		s.Start += begin
+		snd, err := ports[i].Send(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sending = append(sending, snd)
+	}
+	sent.Wait()
+	for _, r := range receiving {
+		r.Drain()
+		r.Close()
+	}
+	b.StopTimer()
+	cpu = cpuTime(b) - cpu
+	var slip time.Duration
+	for _, s := range sending {
+		slip = max(slip, s.Progress().MaxSlip)
+	}
+	slices.Sort(delays)
+	b.ReportMetric(float64(delays[len(delays)/2]), "p50-ns")
+	b.ReportMetric(float64(delays[len(delays)*99/100]), "p99-ns")
+	b.ReportMetric(float64(cpu.Nanoseconds())/float64(len(delays)), "cpu-ns/packet")
+	b.ReportMetric(float64(slip), "max-slip-ns")
+	b.ReportMetric(100-100*float64(len(delays))/float64(int(each)*sessions), "%lost")
 }
