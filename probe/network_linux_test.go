@@ -204,3 +204,40 @@ func TestSendingAllocations(t *testing.T) {
 		t.Errorf("%d allocations for %d packets, want next to none", got, n)
 	}
 }
+
+// A port that only sends takes no packets, so that nobody can fill its buffer, in
+// which the kernel has its reports wait.
+func TestPortThatOnlySends(t *testing.T) {
+	e := newEngine(t, Config{})
+	needReports(t, e)
+	p, to := listen(t, e, loopback4), listen(t, e, loopback4)
+	peer, from := raw(t, p)
+	flood := func() {
+		t.Helper()
+		for seq := range uint32(50000) {
+			peer.Write(packet(seq, 14))
+		}
+	}
+	flood()
+	_, done := start(t, p, spec(t, e, to.Addr(), 10*askEvery, 20*time.Microsecond))
+	await(t, "the sender", done)
+	if st := e.Transmit(); st.Asked < 5 || st.Missing > 0 {
+		t.Errorf("asked %d, missing %d, want some and none", st.Asked, st.Missing)
+	}
+	for range 2 {
+		in := newInbox()
+		r := receive(t, p, from, 14, in.batch)
+		peer.Write(packet(7, 14))
+		if recs := in.wait(t, 1); len(recs) != 1 || recs[0].Seq != 7 {
+			t.Errorf("records %+v, want packet 7 alone, which was sent to a session", recs)
+		}
+		if st := r.Stats(); st != (ReceiveStats{Received: 1}) {
+			t.Errorf("stats %+v, want 1 received", st)
+		}
+		r.Close()
+		flood()
+	}
+	if st := p.Stats(); st.Strangers != 0 {
+		t.Errorf("%d strangers, want none", st.Strangers)
+	}
+}

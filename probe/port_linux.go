@@ -76,7 +76,7 @@ func (e *Engine) Listen(cfg PortConfig) (*Port, error) {
 		return nil, fmt.Errorf("test port of %v: %w", addr, os.NewSyscallError("socket", err))
 	}
 	p.reports.fd = p.fd
-	if err = p.setOptions(cfg.Device); err == nil {
+	if err = errors.Join(p.setOptions(cfg.Device), p.deafen()); err == nil {
 		if err = p.bind(addr, cfg.Ports); err == nil {
 			p.useCard()
 			err = p.openRaw()

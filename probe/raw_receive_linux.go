@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -84,17 +83,10 @@ func (c *portCounts) remove(n uint16) {
 	}
 }
 
-// nothing is a filter of sockets by which none gets anything.
-var nothing = [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
-
 // take makes the rings of the interfaces over which packets to p come bring
-// them. Its socket gets none from then on: it is there so that the host knows
-// that somebody listens.
+// them. Its socket, which gets none, is there so that the host knows that somebody
+// listens.
 func (r *rings) take(p *Port) error {
-	if err := unix.SetsockoptSockFprog(p.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(nothing)), Filter: &nothing[0]}); err != nil {
-		return os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err)
-	}
 	var err error
 	if p.scope, err = scopeOf(p.addr.Addr()); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 	"unsafe"
@@ -182,16 +183,27 @@ func (r *Receiving) Close() {
 	}
 }
 
+// nothing is a filter of sockets by which none gets anything.
+var nothing = [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+
+// deafen makes the socket take no packets, which nobody would read: they would
+// fill its buffer, and the kernel has its reports wait in the same.
+func (p *Port) deafen() error {
+	return os.NewSyscallError("setsockopt SO_ATTACH_FILTER", unix.SetsockoptSockFprog(p.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(nothing)), Filter: &nothing[0]}))
+}
+
 // watch makes the reader wait for the port's socket, which it does as long as
-// there are sessions to receive from it. What has come before is nobody's. p.mu is
-// held.
+// there are sessions to receive from it. p.mu is held.
 func (p *Port) watch() error {
 	if p.watched || p.engine.rings != nil {
 		return nil
 	}
-	p.drain()
+	if err := unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+		return os.NewSyscallError("setsockopt SO_DETACH_FILTER", err)
+	}
 	if err := p.engine.addSource(p.fd, p); err != nil {
-		return err
+		return errors.Join(err, p.deafen())
 	}
 	p.watched = true
 	p.reports.polled.Store(true)
@@ -205,6 +217,10 @@ func (p *Port) unwatch() {
 		_ = p.engine.poller.watch(p.fd, unix.EPOLL_CTL_DEL) // it was there
 		p.engine.removeSource(p.fd)
 		p.reports.polled.Store(false)
+		// If there is no memory for it, what comes is read another time.
+		if p.deafen() == nil {
+			p.drain()
+		}
 	}
 }
 
