@@ -2,6 +2,7 @@ package probe
 
 import (
 	"encoding/binary"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -449,4 +450,45 @@ func TestRawReceivingAllocations(t *testing.T) {
 	if n != 51*100 {
 		t.Errorf("%d packets received, want 5100", n)
 	}
+}
+
+// An interface that goes down is told of, and brings packets again when it is
+// back.
+func TestRawInterfaceGoesDown(t *testing.T) {
+	needRaw(t)
+	a, b := netlab.NewVeth(t)
+	said := make(chan string, 8)
+	e := newEngine(t, Config{Capture: CaptureRaw, Log: slog.New(slog.NewTextHandler(lines(said), nil))})
+	from, to := listenWithin(t, e, a, PortConfig{Addr: a.Addr4}), listenWithin(t, e, b, PortConfig{Addr: b.Addr4})
+	in := newInbox()
+	receive(t, to, from.Addr(), 14, in.batch)
+	start(t, from, spec(t, e, to.Addr(), 5, time.Millisecond))
+	in.wait(t, 5)
+	run(t, b, "ip link set eth0 down")
+	for deadline := time.After(20 * time.Second); ; {
+		select {
+		case line := <-said:
+			if !strings.Contains(line, "interface=eth0") || !strings.Contains(line, "network is down") {
+				continue
+			}
+		case <-deadline:
+			t.Fatal("nothing is said of an interface that is down")
+		}
+		break
+	}
+	run(t, b, "ip link set eth0 up")
+	start(t, from, spec(t, e, to.Addr(), 1000, 5*time.Millisecond)) // until it is up
+	in.wait(t, 10)
+}
+
+// lines is a writer that passes on what is written to it, as long as there is
+// room.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default:
+	}
+	return len(b), nil
 }
