@@ -74,17 +74,30 @@ func (f *failure) Unwrap() error { return f.err }
 
 // run lives the session's life and tells of it. What it opened is closed when
 // it tells of the end.
+//
+// The setting up takes a deep stack, the long wait behind it a small one, and
+// thousands wait: so that is on a goroutine of its own.
 func (s *session) run(ctx context.Context, events chan<- event) {
-	err := s.open(ctx, events)
-	until := s.start
-	if err == nil {
-		events <- event{s: s, up: true}
-		if s.cfg.Send {
-			until, err = s.send(ctx)
-		} else {
-			until, err = s.record(ctx)
-		}
+	if err := s.open(ctx, events); err != nil {
+		s.depart(events, s.start, err)
+		return
 	}
+	go s.live(ctx, events)
+}
+
+// live is run from when the session is up.
+func (s *session) live(ctx context.Context, events chan<- event) {
+	events <- event{s: s, up: true}
+	measure := s.record
+	if s.cfg.Send {
+		measure = s.send
+	}
+	until, err := measure(ctx)
+	s.depart(events, until, err)
+}
+
+// depart closes what the session has opened, and tells of its end.
+func (s *session) depart(events chan<- event, until owamp.Timestamp, err error) {
 	s.close()
 	if s.sent != nil {
 		close(s.sent.ended)

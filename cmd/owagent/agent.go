@@ -331,6 +331,7 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 		level = slog.LevelDebug
 	}
 	log := cli.NewLogger(cli.LogConfig{Program: program.Name, Stderr: stderr, Level: level})
+	cli.SaveMemory(getenv)
 	a, err := newAgent(ctx, o, log, getenv)
 	if err != nil {
 		return err

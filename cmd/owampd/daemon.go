@@ -63,6 +63,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	for _, remark := range o.remarks {
 		log.Warn(remark)
 	}
+	cli.SaveMemory(getenv)
 	d := &daemon{log: log, dieBy: o.dieBy}
 	if d.clock, err = o.clock.Open(getenv, log); err != nil {
 		return nil, err
