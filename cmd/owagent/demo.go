@@ -63,7 +63,7 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		return cli.NewLogger(cli.LogConfig{Program: "owagent", Stderr: view.above(stderr), Level: least})
 	}
 	log := logger(slog.LevelWarn)
-	clk := clock.New(clock.Config{Shift: shift})
+	clk := clock.New(clock.Config{Shift: shift, Log: log})
 	engine, err := probe.New(probe.Config{Clock: clk, Log: log})
 	if err != nil {
 		return err

@@ -83,9 +83,20 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// BenchmarkNow has the time package's own clock to compare with.
 func BenchmarkNow(b *testing.B) {
 	c := New(Config{})
-	for b.Loop() {
-		c.Now()
-	}
+	b.Run("Clock", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c.Now()
+			c.Error(time.Microsecond)
+		}
+	})
+	b.Run("time", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = time.Now()
+		}
+	})
 }
