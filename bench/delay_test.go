@@ -77,8 +77,8 @@ func stream(b *testing.B, dir string, serverOptions, clientOptions []string, pac
 		b.Fatal(err)
 	}
 	addr := freeAddr(b)
-	server := exec.Command(filepath.Join(dir, "owampd"), append(serverOptions, "-f", "-Z", "-a", "O",
-		"-c", filepath.Join(base, "etc"), "-R", filepath.Join(base, "var"), "-d", filepath.Join(base, "data"), "-S", addr)...)
+	server := exec.Command(filepath.Join(dir, "owampd"), append([]string{"-f", "-Z", "-a", "O",
+		"-c", filepath.Join(base, "etc"), "-R", filepath.Join(base, "var"), "-d", filepath.Join(base, "data"), "-S", addr}, serverOptions...)...)
 	start(b, server)
 	for {
 		conn, err := net.Dial("tcp", addr)
