@@ -55,6 +55,22 @@ type source interface {
 	readable() (packets int)
 }
 
+// Allowed returns an error if the process lacks a privilege that an engine of the
+// configuration takes.
+func (cfg *Config) Allowed() error {
+	if cfg.Capture == CaptureRaw || cfg.Pcap != nil {
+		if err := capture.Available(); err != nil {
+			return fmt.Errorf("test packets: %w", err)
+		}
+	}
+	if cfg.Transmit == TransmitRaw {
+		if err := rawAvailable(); err != nil {
+			return fmt.Errorf("test packets: %w", err)
+		}
+	}
+	return nil
+}
+
 // New returns an engine. It learns first, within some 10 ms, whether the kernel
 // stamps packets on arrival; see package stamp. The caller closes it.
 func New(cfg Config) (*Engine, error) {
@@ -64,17 +80,12 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Capture == CaptureRaw || cfg.Pcap != nil {
-		if err := capture.Available(); err != nil {
-			return nil, fmt.Errorf("test packets: %w", err)
-		}
+	if err := cfg.Allowed(); err != nil {
+		return nil, err
 	}
 	var raw *rawSockets
 	if cfg.Transmit == TransmitRaw {
 		raw = new(rawSockets)
-		if err := raw.check(); err != nil {
-			return nil, fmt.Errorf("test packets: %w", err)
-		}
 	}
 	poller, err := newPoller()
 	if err != nil {

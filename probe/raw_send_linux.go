@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -38,11 +37,8 @@ type rawSocket struct {
 	reports reporter
 }
 
-// errNoRaw is what a process that may not send raw is told.
-var errNoRaw = errors.New("want CAP_NET_RAW for sending raw")
-
-// check returns an error if the process may not open raw sockets.
-func (*rawSockets) check() error {
+// rawAvailable returns nil if the process may open raw sockets, or why not.
+func rawAvailable() error {
 	fd, err := openRaw(unix.AF_INET)
 	if err != nil {
 		return err
@@ -53,7 +49,7 @@ func (*rawSockets) check() error {
 func openRaw(domain int) (fd int, err error) {
 	fd, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err == unix.EPERM || err == unix.EACCES {
-		return -1, fmt.Errorf("raw socket: %w: %w", err, errNoRaw)
+		return -1, fmt.Errorf("raw socket: %w, want the capability CAP_NET_RAW", err)
 	}
 	return fd, os.NewSyscallError("socket", err)
 }

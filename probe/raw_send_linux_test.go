@@ -22,7 +22,7 @@ import (
 // mayTransmitRaw skips a test that lacks the privilege.
 func mayTransmitRaw(t testing.TB) {
 	t.Helper()
-	if err := new(rawSockets).check(); err != nil {
+	if err := rawAvailable(); err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
 }

@@ -32,7 +32,7 @@ type agent struct {
 	host      string // unless the file says so
 	clock     *clock.Clock
 	monitor   *host.Monitor
-	engine    *probe.Engine
+	engine    *cli.Engine
 	prober    ports.Prober
 	names     *hostname.Cache
 	collector *metrics.Collector // nil: nobody wants metrics
@@ -86,7 +86,7 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 	if a.engine, err = a.first.Engine.Open(a.clock, log); err != nil {
 		return nil, err
 	}
-	a.prober = ports.Engine(a.engine)
+	a.prober = ports.Engine(a.engine.Engine)
 	a.life, a.end = context.WithCancel(ctx)
 	return a, nil
 }

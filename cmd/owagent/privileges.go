@@ -7,7 +7,6 @@ import (
 
 	"owl/internal/agentfile"
 	"owl/internal/privilege"
-	"owl/probe"
 )
 
 // identify looks up who the agent of cfg goes on as. Only root, whom euid tells,
@@ -42,5 +41,5 @@ func become(id privilege.Identity, cfg *agentfile.Config, socket string) error {
 	if err := os.Chown(socket, id.UID, id.GID); err != nil {
 		return err
 	}
-	return id.Become(privilege.Needs{RawSockets: cfg.Engine.Raw(), RealTime: cfg.Engine.Pacing == probe.PacingPrecise})
+	return id.Become(cfg.Engine.Needs())
 }

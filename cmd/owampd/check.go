@@ -14,7 +14,7 @@ func check(o *options, stdout, stderr io.Writer) int {
 	if _, err := o.identify(os.Geteuid()); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, o.unreadable)
+	errs = append(errs, o.engine.Check(), o.unreadable)
 	if o.unreadable == nil {
 		errs = append(errs, o.checkUsers())
 	}

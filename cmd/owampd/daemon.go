@@ -19,7 +19,6 @@ import (
 	"owl/internal/aside"
 	"owl/internal/cli"
 	"owl/owamp"
-	"owl/probe"
 	"owl/probe/clock"
 	"owl/probe/host"
 	"owl/sessions"
@@ -38,7 +37,7 @@ type daemon struct {
 	log      *slog.Logger
 	clock    *clock.Clock
 	monitor  *host.Monitor
-	engine   *probe.Engine
+	engine   *cli.Engine
 	listener net.Listener
 	store    *server.Store
 	server   *server.Server
@@ -94,7 +93,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	if err := d.tell(o.varDir, cfg.Started); err != nil {
 		return nil, err
 	}
-	if err := id.Become(o.needs()); err != nil {
+	if err := id.Become(o.engine.Needs()); err != nil {
 		return nil, err
 	}
 	o.warnUnreadable(log)
@@ -127,7 +126,7 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 			return nil, err
 		}
 	}
-	cfg.Prober = ports.Engine(d.engine)
+	cfg.Prober = ports.Engine(d.engine.Engine)
 	d.server = server.New(cfg)
 	cli.WarnClock(d.clock.State().Synchronized, log)
 	log.Info(fmt.Sprintf("listening on %v", d.listener.Addr()))

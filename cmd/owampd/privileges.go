@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"owl/internal/privilege"
-	"owl/probe"
 )
 
 // identify looks up the user and the group of the options. A user alone brings
@@ -35,9 +34,4 @@ func (o *options) identify(euid int) (privilege.Identity, error) {
 		return id, errors.New("Running owampd as root is folly! Use the -U option! (or allow root with the -f option)") //nolint:staticcheck // the C suite's words
 	}
 	return id, nil
-}
-
-// needs returns the privileges that are kept.
-func (o *options) needs() privilege.Needs {
-	return privilege.Needs{RawSockets: o.engine.Raw(), RealTime: o.engine.Pacing == probe.PacingPrecise}
 }

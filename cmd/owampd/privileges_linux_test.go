@@ -170,7 +170,7 @@ func TestKeptCapability(t *testing.T) {
 	}
 	dir := publicDir(t)
 	data := filepath.Join(dir, "data")
-	cmd := exec.Command(forNobody(t, dir), "-Z", "-U", "nobody", "-S", "127.86.1.2:861", "-d", data, "-R", data, "--transmit", "raw", "--pacing", "precise")
+	cmd := exec.Command(forNobody(t, dir), "-Z", "-U", "nobody", "-S", "127.86.1.2:861", "-d", data, "-R", data, "--capture", "raw", "--transmit", "raw", "--pcap", filepath.Join(dir, "packets"), "--pacing", "precise")
 	cmd.Dir = dir
 	p := testprog.Start(t, cmd)
 	p.AwaitText(t, p.Stderr, "listening on 127.86.1.2:861\n", 1)
@@ -199,7 +199,7 @@ func TestLackedCapability(t *testing.T) {
 	if code := p.ExitCode(t); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if lines := p.Stderr.Lines(); len(lines) != 1 || !strings.HasSuffix(lines[0], "want CAP_NET_RAW for sending raw") {
+	if lines := p.Stderr.Lines(); len(lines) != 1 || !strings.HasSuffix(lines[0], "raw socket: operation not permitted, want the capability CAP_NET_RAW") {
 		t.Errorf("stderr: %q", lines)
 	}
 	if files, err := os.ReadDir(data); err != nil || len(files) != 0 {

@@ -100,7 +100,7 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	}
 	cfg := ping.Config{
 		Clock:    clock,
-		Prober:   ports.Engine(engine),
+		Prober:   ports.Engine(engine.Engine),
 		Ports:    p.ports,
 		Device:   p.conn.Device,
 		Random:   rand.Reader,

@@ -16,7 +16,6 @@ import (
 	"owl/internal/hostname"
 	"owl/owamp"
 	"owl/owamp/stats"
-	"owl/probe"
 	"owl/probe/clock"
 	"owl/probe/host"
 	"owl/sessions"
@@ -40,7 +39,7 @@ type measurement struct {
 	monitor    *host.Monitor
 	passphrase passphrase
 	dir        *sessions.Directory
-	engine     *probe.Engine
+	engine     *cli.Engine
 	stream     *sessions.Stream
 	metrics    *metrics.Stream // nil: nobody wants them
 }
@@ -61,7 +60,12 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 			m.close()
 		}
 	}()
-	if m.engine, err = o.engine.Open(m.clock, log); err != nil {
+	if o.check {
+		err = o.engine.Check()
+	} else {
+		m.engine, err = o.engine.Open(m.clock, log)
+	}
+	if err != nil {
 		return nil, err
 	}
 	cfg := o.stream()
@@ -103,7 +107,7 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 		return nil, err
 	}
 	cfg.Directory = m.dir
-	cfg.Prober = ports.Engine(m.engine)
+	cfg.Prober = ports.Engine(m.engine.Engine)
 	if m.stream, err = sessions.NewStream(cfg); err != nil {
 		return nil, err
 	}

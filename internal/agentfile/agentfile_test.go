@@ -79,7 +79,7 @@ budget: 200
 ports: 8760-8763
 clock: {chrony: off, ntp: [192.0.2.7, "[2001:db8::7]:1123"], every: 2m}
 run_as: owl:-997
-engine: {pacing: precise, transmit: raw, warm: false}
+engine: {pacing: precise, capture: raw, transmit: raw, pcap: file, warm: false}
 server:
   listen: "127.0.0.1:861"
   data: /var/lib/owl
@@ -127,7 +127,7 @@ server:
 		Ports:   probe.PortRange{Low: 8760, High: 8763},
 		Clock:   clock.Sources{Chrony: clock.ChronyOff, NTP: []string{"192.0.2.7", "[2001:db8::7]:1123"}, Every: 2 * time.Minute},
 		RunAs:   "owl:-997",
-		Engine:  cli.EngineOptions{Pacing: probe.PacingPrecise, Cold: true, Transmit: probe.TransmitRaw},
+		Engine:  cli.EngineOptions{Pacing: probe.PacingPrecise, Cold: true, Transmit: probe.TransmitRaw, Capture: probe.CaptureRaw, Pcap: "file"},
 		Server: &agentfile.Server{
 			Listen: "127.0.0.1:861", Data: "/var/lib/owl", Modes: owamp.ModeEncrypted | owamp.ModeOpen,
 			Limits: "/etc/owl/limits", Passphrases: "/etc/owl/pfs", Ports: probe.PortRange{Low: 9000, High: 9010},

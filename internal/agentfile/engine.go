@@ -11,6 +11,8 @@ func (p *parser) engineFields() []field {
 	o := &p.cfg.Engine
 	return []field{
 		{name: "pacing", read: func(n *node) { o.Pacing = word(p, n, probe.ParsePacing) }},
+		{name: "capture", read: func(n *node) { o.Capture = word(p, n, probe.ParseCapture) }},
+		{name: "pcap", read: func(n *node) { o.Pcap = p.text(n) }},
 		{name: "transmit", read: func(n *node) { o.Transmit = word(p, n, probe.ParseTransmit) }},
 		{name: "warm", read: func(n *node) { o.Cold = !p.flag(n) }},
 	}

@@ -72,7 +72,7 @@ func (id Identity) Become(n Needs) error {
 	}
 	if id.UID != 0 && n.RealTime {
 		if err := allowRealTime(); err != nil {
-			return fmt.Errorf("a real-time thread for --pacing precise: %w", err)
+			return fmt.Errorf("a real-time thread to send packets: %w", err)
 		}
 	}
 	if id.Change {
