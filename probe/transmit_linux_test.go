@@ -304,3 +304,36 @@ func TestAskingAllocations(t *testing.T) {
 		t.Errorf("asked %d, %d answers, want 201 and about as many", st.Asked, st.Gap.Packets)
 	}
 }
+
+// A port that its reader waits for is not asked about.
+func TestNotAskedWhilePolled(t *testing.T) {
+	e := newEngine(t, Config{Gather: time.Hour}) // once woken, the reader stays away
+	needReports(t, e)
+	p := listen(t, e, loopback4)
+	peer, from := raw(t, p)
+	s := &Sending{port: p, packet: make([]byte, 14)}
+	p.reports.enable(e, nil)
+	asked := func() bool {
+		e.lane.left.since = askEvery
+		e.lane.left.begin(s)
+		defer e.lane.left.cancel(s)
+		return s.asking != nil
+	}
+	if !asked() {
+		t.Error("not asked, although nobody waits for the port")
+	}
+	r := receive(t, p, from, 14, func([]owamp.Record) {})
+	if asked() {
+		t.Error("asked, although a report would wake the reader")
+	}
+	peer.Write(packet(1, 14))
+	for deadline := time.Now().Add(20 * time.Second); !asked(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not asked within 20 s of a packet that has woken the reader")
+		}
+	}
+	r.Close()
+	if !asked() {
+		t.Error("not asked, although nobody waits for the port any longer")
+	}
+}

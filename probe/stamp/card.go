@@ -90,8 +90,8 @@ func (l *line) wall(card int64) (ns int64, err time.Duration, ok bool) {
 	if after > int64(crossingHolds) || card < l.from.Card-int64(crossEvery) {
 		return 0, 0, false
 	}
-	// The crossings are at most crossingHolds apart, and the offset moves by at
-	// most a thousandth of that, so the product fits.
+	// The crossings are about crossingHolds apart, at most, and the offset moves by
+	// at most a thousandth of that, so the product fits.
 	moved := (l.to.Wall - l.to.Card) - (l.from.Wall - l.from.Card)
 	return l.to.Wall + after + moved*after/(l.to.Card-l.from.Card), l.to.Error + l.miss, true
 }
@@ -125,7 +125,7 @@ func (c *Card) cross() {
 	state.Offset = time.Duration(now.Wall - now.Card)
 	old := c.line.Load()
 	passed := now.Card - was.Card
-	if !known || passed > int64(crossingHolds) { // as good as none before
+	if !known || min(passed, now.Wall-was.Wall) > int64(crossingHolds) { // as good as none before
 		c.line.Store(nil)
 		state.Err = errOneCrossing
 		return

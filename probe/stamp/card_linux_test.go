@@ -52,6 +52,7 @@ func TestOpenCard(t *testing.T) {
 		{"nobody has asked", fakeDriver{info: able}, true, true, 1, "", false},
 		{"on already", fakeDriver{info: able, now: unix.HwTstampConfig{Tx_type: unix.HWTSTAMP_TX_ON, Rx_filter: unix.HWTSTAMP_FILTER_ALL}}, true, true, 0, "", false},
 		{"receiving is on", fakeDriver{info: able, now: unix.HwTstampConfig{Rx_filter: unix.HWTSTAMP_FILTER_ALL}}, true, false, 0, "", false},
+		{"sending is on", fakeDriver{info: able, now: unix.HwTstampConfig{Tx_type: unix.HWTSTAMP_TX_ON}}, false, true, 0, "", false},
 		{"ptp4l's", fakeDriver{info: able, now: unix.HwTstampConfig{Tx_type: unix.HWTSTAMP_TX_ON, Rx_filter: unix.HWTSTAMP_FILTER_PTP_V2_EVENT}}, false, true, 0, "", false},
 		{"a PTP server's that only listens", fakeDriver{info: able, now: unix.HwTstampConfig{Rx_filter: unix.HWTSTAMP_FILTER_PTP_V2_EVENT}}, false, false, 0, "another program", false},
 		{"sends only", fakeDriver{info: change(func(i *unix.EthtoolTsInfo) { i.Rx_filters = 1 << unix.HWTSTAMP_FILTER_PTP_V2_EVENT })}, false, true, 1, "", false},

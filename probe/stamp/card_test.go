@@ -97,13 +97,18 @@ func TestCardOffsets(t *testing.T) {
 
 func TestCardSteps(t *testing.T) {
 	for what, step := range map[string]func(*fakeCard){
-		"card forward":  func(f *fakeCard) { f.offset += 5e6 },
-		"card back":     func(f *fakeCard) { f.offset -= 5e6 },
-		"card far back": func(f *fakeCard) { f.offset -= 3600e9 },
-		"wall forward":  func(f *fakeCard) { f.wall += 2e9 },
-		"wall back":     func(f *fakeCard) { f.wall -= 2e9 },
+		"card forward":     func(f *fakeCard) { f.offset += 5e6 },
+		"card back":        func(f *fakeCard) { f.offset -= 5e6 },
+		"card far back":    func(f *fakeCard) { f.offset -= 3600e9 },
+		"card far forward": func(f *fakeCard) { f.offset += 3600e9 },
+		"wall far forward": func(f *fakeCard) { f.wall += 3600e9 },
+		"wall forward":     func(f *fakeCard) { f.wall += 2e9 },
+		"wall back":        func(f *fakeCard) { f.wall -= 2e9 },
+		// Which its drift hides: the clocks are as far apart as could be expected
+		// of others.
+		"card forward by little": func(f *fakeCard) { f.offset += 1_500_000 },
 	} {
-		f := &fakeCard{now: 1e9, offset: epoch + 37e9, rate: 20_000}
+		f := &fakeCard{now: 1e9, offset: epoch + 37e9, rate: -900_000}
 		c := NewCard("eth0", f)
 		for range 5 {
 			f.now += 1e9
