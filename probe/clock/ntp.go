@@ -32,11 +32,13 @@ type server struct {
 	name  string
 	every time.Duration                                    // between queries; longer if the server says so
 	query func(ctx context.Context) (*ntp.Response, error) // replaced in tests
+	at    string                                           // the address that it is queried at; empty: by its name
 
 	mu      sync.Mutex
 	src     Source
 	samples []sample // the last ones, newest last
 	steps   uint64   // of the clock, when the samples were taken
+	of      string   // the address that they are of
 	missing bool     // it was told that the server does not answer
 }
 
@@ -57,26 +59,39 @@ func (s *sample) aged(now time.Time) time.Duration {
 func newServer(c *Clock, name string, every time.Duration) *server {
 	s := &server{clock: c, name: name, every: every}
 	s.src = Source{Via: ViaNTP, Name: name, Figures: Figures{Stratum: unsynchronized, Poll: every}}
-	s.query = func(ctx context.Context) (*ntp.Response, error) { return queryNTP(ctx, name) }
+	s.query = s.queryAgain
 	return s
 }
 
-// queryNTP asks a server once.
-func queryNTP(ctx context.Context, name string) (*ntp.Response, error) {
-	address, err := serverAddress(name)
-	if err != nil {
-		return nil, err
+// queryAgain queries the server where it has answered last, if it has: a name may
+// stand for many servers, and the samples are of one.
+func (s *server) queryAgain(ctx context.Context) (*ntp.Response, error) {
+	address := s.at
+	if address == "" {
+		var err error
+		if address, err = serverAddress(s.name); err != nil {
+			return nil, err
+		}
 	}
+	r, at, err := queryNTP(ctx, address)
+	s.at = at
+	return r, err
+}
+
+// queryNTP asks the server at address once, and says where that is.
+func queryNTP(ctx context.Context, address string) (r *ntp.Response, at string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ntpTimeout)
 	defer cancel()
-	return queryOver(address, func(_, remote string) (net.Conn, error) {
+	r, err = queryOver(address, func(_, remote string) (net.Conn, error) {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "udp", remote)
 		if err == nil {
+			at = conn.RemoteAddr().String()
 			context.AfterFunc(ctx, func() { conn.Close() })
 		}
 		return conn, err
 	})
+	return r, at, err
 }
 
 // queryOver is queryNTP over a connection that dial makes.
@@ -131,8 +146,8 @@ func (s *server) ask(ctx context.Context) time.Duration {
 	s.src.Reach <<= 1
 	s.src.Err = err
 	if err == nil {
-		if s.steps != steps.Count {
-			s.samples, s.steps = nil, steps.Count
+		if s.steps != steps.Count || s.of != s.at {
+			s.samples, s.steps, s.of = nil, steps.Count, s.at
 		}
 		m.offset -= correction
 		if len(s.samples) == filterLen {
@@ -144,6 +159,7 @@ func (s *server) ask(ctx context.Context) time.Duration {
 		s.src.Last = now
 	} else {
 		s.src.Failed++
+		s.at = ""
 	}
 	s.tell(err)
 	if r != nil && r.IsKissOfDeath() {

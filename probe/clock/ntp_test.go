@@ -125,6 +125,9 @@ func TestNTPMeasures(t *testing.T) {
 		if src.Delay < ms-20*us || src.Dispersion < 480*us || within > 2*time.Second {
 			t.Errorf("delay %v, dispersion %v; want the server's own and ours", src.Delay, src.Dispersion)
 		}
+		if s.at != f.name() || s.of != f.name() {
+			t.Errorf("queried at %q, samples of %q, want %s", s.at, s.of, f.name())
+		}
 		if d := (src.Offset - offset).Abs(); d > within {
 			t.Errorf("offset %v, want %v within %v", src.Offset, offset, within)
 		}
@@ -174,6 +177,9 @@ func TestNTPHostile(t *testing.T) {
 		got := c.State()
 		if src := &got.Sources[0]; src.Synchronized || src.Reach != 0 || src.Err == nil || src.Failed != 1 || got.Error != 30*us {
 			t.Errorf("%s: %+v, error %v", name, src, got.Error)
+		}
+		if s.at != "" {
+			t.Errorf("%s: queried at %s again, want where its name says", name, s.at)
 		}
 		s.ask(t.Context())
 		if n := strings.Count(log.String(), "\n"); n != 1 {
