@@ -239,7 +239,7 @@ func (d *Dump) take() {
 		more = d.collect()
 		if d.err == nil {
 			if d.err = d.write(); d.err != nil {
-				d.cfg.Log.Error("no more packets are written", "error", d.err)
+				d.cfg.Log.Error("no more packets are written to the file", "error", d.err)
 			}
 		}
 	}
@@ -384,7 +384,7 @@ func (d *Dump) Close() error {
 		_ = d.file.Flush()
 		d.err = d.write()
 	}
-	d.cfg.Log.Info("test packets written", "packets", d.written, "left out", dropped)
+	d.cfg.Log.Info(fmt.Sprintf("pcapng: %d packets written, %d left out", d.written, dropped))
 	return errors.Join(append(errs, d.err)...)
 }
 

@@ -129,7 +129,7 @@ func TestDump(t *testing.T) {
 	if n := file.packets(t); n != 4 {
 		t.Errorf("%d packets, want 4", n)
 	}
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `packets=4 "left out"=0`) {
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "pcapng: 4 packets written, 0 left out") {
 		t.Errorf("log %q, want one line that says 4 packets", text)
 	}
 	if err := d.Add(from, ""); err == nil {
@@ -159,7 +159,7 @@ func TestDumpFails(t *testing.T) {
 		t.Errorf("Close: %v, want %v", err, full)
 	}
 	text := log.String()
-	if strings.Count(text, "no space left") != 1 || !strings.Contains(text, `packets=0 "left out"=5`) {
+	if strings.Count(text, "no space left") != 1 || !strings.Contains(text, "pcapng: 0 packets written, 5 left out") {
 		t.Errorf("log %q, want the error once and 5 packets left out", text)
 	}
 	file.fail = full
