@@ -312,7 +312,7 @@ func TestCohortEndAtAnyTime(t *testing.T) {
 		for _, mute := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				h := w.serve(20*time.Millisecond, func(c *server.Config) { c.Settings.EndDelay = 500 * time.Millisecond })
+				h := w.serve(20*time.Millisecond, func(c *server.Config) { c.EndDelay = 500 * time.Millisecond })
 				c := w.gather(10, config(20, 100*time.Millisecond, time.Second), nil)
 				time.Sleep(at)
 				h.Mute(mute)

@@ -20,7 +20,6 @@ import (
 	"owl/probe"
 	"owl/probe/clock"
 	"owl/probe/host"
-	"owl/sessions"
 	"owl/sessions/metrics"
 	"owl/sessions/ports"
 )
@@ -44,8 +43,8 @@ type agent struct {
 	end       context.CancelFunc
 	first     *agentfile.Config // what its file said when it began
 
-	reloading sync.Mutex                 // held while streams change
-	brokers   map[route]*sessions.Broker // changed with them
+	reloading sync.Mutex        // held while streams change
+	brokers   map[route]*broker // changed with them
 
 	mu      sync.Mutex // guards what follows, and is held for a moment only
 	cfg     *agentfile.Config
@@ -73,7 +72,7 @@ func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(str
 		names:   hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1"),
 		labels:  newLabelCollector(),
 		scratch: os.TempDir(),
-		brokers: make(map[route]*sessions.Broker),
+		brokers: make(map[route]*broker),
 		pools:   make(map[string]*ports.Pool),
 		streams: make(map[agentfile.Key]*stream),
 	}

@@ -17,28 +17,69 @@ const (
 )
 
 // descriptors returns how many files and sockets the streams of cfg have open at
-// the same time, about: control connections, of which each session has one until
-// it is over, and files.
+// the same time, about: control connections, test ports, and files.
 func descriptors(cfg *agentfile.Config) uint64 {
-	const lead = 10 * time.Second
 	n := uint64(ownDescriptors)
 	if cfg.Server != nil {
 		n += serverDescriptors
 	}
+	routes := make(map[route]*load)
 	for i := range cfg.Streams {
 		s := &cfg.Streams[i]
-		length := max(sessionLength(s), time.Millisecond)
-		life := lead + length + s.Timeout.Duration() + s.EndDelay.Duration()
-		sessions := uint64(min(math.Ceil(life.Seconds()/length.Seconds()), 64))
-		n += sessions
+		r := routeOf(s)
+		if routes[r] == nil {
+			routes[r] = new(load)
+		}
+		sessions := routes[r].add(s)
 		if s.Dir != "" {
 			n += sessions + 1 // and the lock
 		}
-		if s.Direction == agentfile.Send {
-			n++ // what is fetched has a connection of its own
-		}
+	}
+	for _, l := range routes {
+		n += l.connections()
 	}
 	return n + min(uint64(len(cfg.Streams)), sharedPorts)
+}
+
+// A load is what the control connections of a route are for.
+type load struct {
+	sessions uint64  // that exist at the same time
+	cohorts  float64 // if each session found a cohort of those that end within 2 s of it
+	fetching bool
+}
+
+// What package sessions has cohorts of, and how many connections it fetches over.
+const (
+	cohort     = 64
+	fetchLines = 4
+)
+
+// add adds a stream, and returns how many of its sessions exist at the same
+// time.
+func (l *load) add(s *agentfile.Stream) uint64 {
+	const lead, gathering = 10, 2 // s
+	length := max(sessionLength(s), time.Millisecond).Seconds()
+	life := lead + gathering + length + (s.Timeout.Duration() + s.EndDelay.Duration()).Seconds()
+	sessions := uint64(min(math.Ceil(life/length), 64))
+	l.sessions += sessions
+	// Sessions that begin within 2 s, and so are asked for together, end within as
+	// many times 2 s as exponential waiting times spread them over.
+	spread := 0.0
+	if !s.Periodic {
+		spread = 6 * math.Sqrt(float64(s.Packets)) * s.Interval.Duration().Seconds()
+	}
+	l.cohorts = max(l.cohorts, math.Ceil(life/2)*(1+spread/2))
+	l.fetching = l.fetching || s.Direction == agentfile.Send
+	return sessions
+}
+
+// connections returns how many connections a route has at the same time, about.
+func (l *load) connections() uint64 {
+	n := min(l.sessions, uint64(math.Ceil(l.cohorts))+l.sessions/cohort)
+	if l.fetching {
+		n += fetchLines
+	}
+	return n
 }
 
 // warnDescriptors raises the limit of descriptors as far as it may be, and says
