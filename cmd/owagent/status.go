@@ -47,6 +47,8 @@ type streamStatus struct {
 	Rate         float64             `json:"rate_packets_per_s"`
 	Received     uint64              `json:"received"`
 	Lost         uint64              `json:"lost"`
+	LostBy       map[string]uint64   `json:"lost_by_cause,omitempty"`
+	LastLoss     string              `json:"last_loss,omitempty"` // as the log has it
 	NotSent      uint64              `json:"not_sent"`
 	NotCovered   uint64              `json:"not_covered"`
 	Unresolved   uint64              `json:"unresolved"`
@@ -150,6 +152,17 @@ func (s *stream) status() streamStatus {
 	if ratio, ok := snap.Completeness(); ok {
 		st.Completeness = &ratio
 	}
+	for cause := range sessions.Causes() {
+		if n := snap.LostBy[cause]; n > 0 {
+			if st.LostBy == nil {
+				st.LostBy = make(map[string]uint64)
+			}
+			st.LostBy[cause.String()] = n
+		}
+	}
+	if snap.LastLoss != nil {
+		st.LastLoss = snap.LastLoss.String()
+	}
 	if len(snap.Gaps) > 0 {
 		st.Gaps = make(map[string]float64)
 		for reason, d := range snap.Gaps {
@@ -236,8 +249,12 @@ func (s *streamStatus) print(w io.Writer) {
 	if s.Completeness != nil {
 		measured = fmt.Sprintf("%.4g %%", *s.Completeness*100)
 	}
+	lost := table.Count(s.Lost)
+	if here := s.LostBy[sessions.CauseHost.String()] + s.LostBy[sessions.CauseHostSuspect.String()]; here > 0 {
+		lost += fmt.Sprintf(" (here: up to %s)", table.Count(here))
+	}
 	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", table.Plain(s.Name), s.Direction, table.Plain(s.Peer), s.State,
-		table.Count(s.Received), table.Count(s.Lost), least, median, p95, measured)
+		table.Count(s.Received), lost, least, median, p95, measured)
 }
 
 // seconds returns s, a number of seconds.

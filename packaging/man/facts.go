@@ -13,6 +13,7 @@ import (
 	"owl/internal/manual"
 	"owl/probe"
 	"owl/probe/clock"
+	"owl/probe/host"
 	"owl/sessions"
 	"owl/sessions/metrics"
 )
@@ -135,6 +136,14 @@ func families() ([]manual.Item, error) {
 	}
 	seen := clock.State{Sources: []clock.Source{{Last: time.Unix(1, 0)}}}
 	if err := metrics.Clock(reg, func() clock.State { return seen }); err != nil {
+		return nil, err
+	}
+	var sample host.Sample
+	for c := range host.Counters() {
+		sample.Set(c, 1)
+	}
+	sample.SetLoad(1)
+	if err := metrics.Host(reg, func() host.Sample { return sample }, func() probe.Incidents { return probe.Incidents{} }); err != nil {
 		return nil, err
 	}
 	// In this state every family has a value.

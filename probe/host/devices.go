@@ -96,7 +96,7 @@ func (d *devices) read(sys string, s *Sample) {
 	}
 	for _, st := range statistics {
 		if n, known := d.total.Get(st.counter); known {
-			s.set(st.counter, n)
+			s.Set(st.counter, n)
 		}
 	}
 }

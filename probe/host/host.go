@@ -55,6 +55,17 @@ const (
 	counters = iota
 )
 
+// Counters yields every Counter.
+func Counters() iter.Seq[Counter] {
+	return func(yield func(Counter) bool) {
+		for c := range Counter(counters) {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
 // A Sample is what the kernel said at one moment.
 type Sample struct {
 	At     owamp.Timestamp
@@ -73,14 +84,17 @@ func (s *Sample) Get(c Counter) (v uint64, known bool) {
 // minute, and whether that is known.
 func (s *Sample) Load() (load float64, known bool) { return s.load, s.loaded }
 
-// set notes the value of a counter.
-func (s *Sample) set(c Counter, v uint64) {
+// Set notes the value of a counter, which is known then.
+func (s *Sample) Set(c Counter, v uint64) {
 	s.values[c] = v
 	s.known |= 1 << c
 }
 
 // add adds to the value of a counter.
-func (s *Sample) add(c Counter, v uint64) { s.set(c, s.values[c]+v) }
+func (s *Sample) add(c Counter, v uint64) { s.Set(c, s.values[c]+v) }
+
+// SetLoad notes the load, which is known then.
+func (s *Sample) SetLoad(load float64) { s.load, s.loaded = load, true }
 
 // since returns by how much a counter has grown since the sample before. One
 // that starts again has not.

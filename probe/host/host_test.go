@@ -32,8 +32,8 @@ func newScene() *scene {
 		s.reads++
 		*to = s.host
 	}}
-	for c := range Counter(counters) {
-		s.host.set(c, 1000)
+	for c := range Counters() {
+		s.host.Set(c, 1000)
 	}
 	return s
 }
@@ -58,7 +58,7 @@ func TestBetween(t *testing.T) {
 	s.pass(1) // 11
 	s.pass(9) // 20
 	s.host.add(DeviceOverruns, 5)
-	s.host.load, s.host.loaded = 7, true
+	s.host.SetLoad(7)
 	s.pass(1) // 21
 	s.pass(9) // 30
 
@@ -153,14 +153,14 @@ func TestCountersComeAndGo(t *testing.T) {
 	s := newScene()
 	s.host = Sample{}
 	s.sample()
-	s.host.set(SoftnetDropped, 50)
+	s.host.Set(SoftnetDropped, 50)
 	s.pass(1)
-	s.host.set(SoftnetDropped, 4)
+	s.host.Set(SoftnetDropped, 4)
 	s.pass(1)
 	if a := s.Between(at(0), at(2*time.Second)); a.SoftnetDropped != 0 || a.Pressure != 0 || !a.Known {
 		t.Errorf("%+v, want nothing, and known", a)
 	}
-	s.host.set(SoftnetDropped, 6)
+	s.host.Set(SoftnetDropped, 6)
 	s.pass(1)
 	if a := s.Between(at(0), at(3*time.Second)); a.SoftnetDropped != 2 {
 		t.Errorf("%+v, want 2 dropped", a)

@@ -30,16 +30,16 @@ func readProc(proc procfs.FS, s *Sample) {
 		readUDP(self, s)
 	}
 	if psi, err := proc.PSIStatsForResource("cpu"); err == nil && psi.Some != nil {
-		s.set(CPUWaiting, psi.Some.Total*1e3)
+		s.Set(CPUWaiting, psi.Some.Total*1e3)
 	}
 	if stat, err := proc.Stat(); err == nil {
 		const ns = 1e9
 		t := stat.CPUTotal // guests are part of user and nice
-		s.set(CPUStolen, uint64(t.Steal*ns))
-		s.set(CPUTime, uint64((t.User+t.Nice+t.System+t.Idle+t.Iowait+t.IRQ+t.SoftIRQ+t.Steal)*ns))
+		s.Set(CPUStolen, uint64(t.Steal*ns))
+		s.Set(CPUTime, uint64((t.User+t.Nice+t.System+t.Idle+t.Iowait+t.IRQ+t.SoftIRQ+t.Steal)*ns))
 	}
 	if load, err := proc.LoadAvg(); err == nil {
-		s.load, s.loaded = load.Load1, true
+		s.SetLoad(load.Load1)
 	}
 }
 
