@@ -109,12 +109,12 @@ type server struct {
 
 // serve starts the owampd of a suite on this host, for both IP versions. Port 0
 // is any.
-func (s suite) serve(t testing.TB, port int) *server {
+func (s suite) serve(t testing.TB, port int, more ...string) *server {
 	t.Helper()
 	if port == 0 {
 		port = freePort(t)
 	}
-	v := s.serveIn(t, testprog.Here, fmt.Sprintf(":%d", port))
+	v := s.serveIn(t, testprog.Here, fmt.Sprintf(":%d", port), more...)
 	v.port = port
 	for !answers(port) { // the C suite's does not tell when it listens
 		select {
