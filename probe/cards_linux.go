@@ -89,11 +89,7 @@ func (c *cards) ask(socket int, i capture.Interface) *stamp.Card {
 	c.known[i] = card
 	if err != nil {
 		c.known[i] = nil
-		level := slog.LevelInfo
-		if errors.Is(err, stamp.ErrNoCard) { // as most have none, and all that are virtual
-			level = slog.LevelDebug
-		}
-		c.log.Log(c.ctx, level, "test packets are stamped by the kernel, not by a network card", "why", err)
+		c.log.Info("test packets are stamped by the kernel, not by a network card", "why", err)
 		return nil
 	}
 	c.log.Info("test packets are stamped by a network card", "interface", card.Name, "received", card.Receives, "sent", card.Sends)

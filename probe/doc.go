@@ -25,6 +25,12 @@
 // it is later than the session's time-out; later packets are due when they would
 // have been. [Engine.Slip] says how punctual they have been.
 //
+// A packet leaves some time after its stamp was taken. The kernel is asked how
+// much later, about a sample of the packets; [Engine.Transmit] says what it
+// answers, and the error estimates of packets contain it. Where a network card
+// stamps packets, and its clock can be read, its stamps are used;
+// [Engine.Stamps] says who has stamped how many.
+//
 // After a rest the caches of a processor are cold, and the first packet would
 // take several times as long as others. So the lane sends copies of it over the
 // loopback interface just before it is due. No copy leaves the host.

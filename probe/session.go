@@ -16,7 +16,8 @@ import (
 type Config struct {
 	// Clock is what stamps packets. It is needed.
 	Clock *clock.Clock
-	// Log is told once if the kernel gives no time stamps; nil: nobody is.
+	// Log is told once if the kernel gives no time stamps, and of each interface
+	// whether its network card does; nil: nobody is.
 	Log *slog.Logger
 	// Gather is how long arrived packets may wait in the socket for others, so
 	// that all are read at once; 0: 4 ms, or 10 ms with PacingEconomy, and less

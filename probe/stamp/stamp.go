@@ -1,11 +1,15 @@
 // Package stamp deals with what the Linux kernel says of a datagram beside its
-// octets: when it arrived, and the TTL and traffic class that it had.
+// octets: when it arrived or left, and the TTL and traffic class that it had.
 //
 // A time stamp of the kernel is worth nothing if it was not taken on arrival.
 // The kernel stamps packets only while some socket asks for it, and switches
 // that on lazily: a socket that has just asked may get packets whose stamp is the
 // time at which they were read. A [Source] holds one such socket open, and has
 // seen true stamps before it says that there are any.
+//
+// What leaves is stamped if a [Request] asks for it, and the stamp comes back as a
+// [Report]. Stamps of network cards are by clocks of their own; a [Card] turns
+// them into times.
 package stamp
 
 import (
