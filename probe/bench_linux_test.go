@@ -187,7 +187,7 @@ func benchmarkDelay(b *testing.B, cfg Config, rate, sessions int) {
 	}
 	sent.Wait()
 	for _, r := range receiving {
-		r.Drain()
+		drain(b, r)
 		r.Close()
 	}
 	b.StopTimer()

@@ -293,9 +293,10 @@ func testWhatIsIgnored(t *testing.T, cfg Config) {
 	stranger.Write(nil)
 
 	before := e.clock.Now()
-	if drained := r.Drain(); drained.Before(before) {
+	if drained := r.Drain(); drained.Before(before) && cfg.Capture == CaptureUDP {
 		t.Errorf("drained up to %v ago, want now", before.Sub(drained))
 	}
+	drain(t, r)
 	var seqs []uint32
 	for _, rec := range in.records() {
 		seqs = append(seqs, rec.Seq)

@@ -24,8 +24,6 @@ const (
 	// As many blocks as the ring has may be retired while nobody reads, so that
 	// with few packets it is this time that says how long that may be: 2 s.
 	ringRetire = 16 * time.Millisecond
-	// retireAtMost bounds the wait for the kernel to do so.
-	retireAtMost = 20 * ringRetire
 )
 
 // rings are the packet rings of an engine, one for each interface that packets
@@ -53,6 +51,9 @@ type tap struct {
 	addrs     map[netip.Addr]int       // how many ports each has
 	numbers   portCounts
 	checked   owamp.Timestamp // when the ring was last asked for its drops
+	certain   owamp.Timestamp // what had arrived by then has been delivered
+	mark      owamp.Timestamp // what had arrived by then is so when markBlock has been read
+	markBlock uint64
 	frame     capture.Frame
 	packet    capture.Packet
 	assembler capture.Assembler
@@ -146,6 +147,8 @@ func (e *Engine) openTap(iface capture.Interface) (*tap, error) {
 		ports:   make(map[netip.AddrPort]*Port),
 		addrs:   make(map[netip.Addr]int),
 		checked: e.clock.Now(),
+		certain: e.clock.Now(),
+		mark:    e.clock.Now(),
 	}
 	if err := e.addSource(ring.FD(), t); err != nil {
 		return nil, errors.Join(err, ring.Close())
@@ -230,6 +233,7 @@ func (t *tap) read() (packets int) {
 		return 0
 	}
 	var port *Port
+	before := t.engine.clock.Now()
 	d := newDelivery(t.engine, &t.records, time.Now())
 	// While it is read the ring is filled; so once around is enough.
 	for end := t.ring.Taken() + uint64(t.ring.Blocks()); t.ring.Taken() < end && t.ring.Next(&t.frame); packets++ {
@@ -248,7 +252,25 @@ func (t *tap) read() (packets int) {
 	if packets > 0 {
 		t.checkDrops()
 	}
+	t.note(before)
 	return packets
+}
+
+// note finds out up to when packets have been delivered after the ring was read,
+// which began at the given time. The block that the kernel fills cannot be read;
+// but if that is empty, or another one than once, it is known what it does not
+// have.
+func (t *tap) note(before owamp.Timestamp) {
+	quiet, taken := t.ring.Quiet(), t.ring.Taken()
+	switch {
+	case quiet:
+		t.certain = before
+	case taken > t.markBlock:
+		t.certain = t.mark
+	default:
+		return
+	}
+	t.mark, t.markBlock = before, taken
 }
 
 // receive returns the port that the frame completes a datagram for; nil: none.
@@ -322,38 +344,21 @@ func (p *Port) peerOf(from netip.AddrPort) (k peer) {
 	return k
 }
 
-// drainRings delivers all that has arrived for the port until now. The kernel
-// hands packets over some time after they have come, for which it waits.
+// drainRings delivers what the kernel has handed over for the port.
 func (p *Port) drainRings() {
-	begin := p.engine.clock.Now()
-	for _, t := range p.taps {
-		if !t.drain() {
-			return
+	var certain owamp.Timestamp
+	for i, t := range p.taps {
+		t.mu.Lock()
+		t.read()
+		if i == 0 || t.certain.Before(certain) {
+			certain = t.certain
 		}
+		t.mu.Unlock()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed && p.drained.Before(begin) {
-		p.drained = begin
-	}
-}
-
-// drain reads what had arrived when it was called. It reports false if it cannot
-// be certain of that.
-func (t *tap) drain() bool {
-	t.mu.Lock()
-	t.read()
-	first := t.ring.Taken()
-	for waited := time.Duration(0); ; waited += ringRetire / 4 {
-		done := !t.closed && (t.ring.Quiet() || t.ring.Taken() > first)
-		if done || t.closed || waited >= retireAtMost {
-			t.mu.Unlock()
-			return done
-		}
-		t.mu.Unlock()
-		time.Sleep(ringRetire / 4)
-		t.mu.Lock()
-		t.read()
+	if !p.closed && p.drained.Before(certain) {
+		p.drained = certain
 	}
 }
 

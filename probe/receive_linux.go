@@ -117,8 +117,8 @@ func (p *Port) Receive(spec ReceiveSpec, batch Batch) (*Receiving, error) {
 // Drain empties the port's socket now, delivering what it finds, and returns
 // the time up to which every packet that had arrived has been delivered: now,
 // unless packets come faster than they can be read, or the port is closed. With
-// CaptureRaw that takes some milliseconds if a packet has just arrived, for so
-// long the kernel keeps it.
+// CaptureRaw it is some 20 ms ago if a packet has just arrived, or longer if Drain
+// was not called for longer: the kernel keeps packets for a while.
 func (r *Receiving) Drain() owamp.Timestamp {
 	p := r.port
 	if p.engine.rings != nil {
