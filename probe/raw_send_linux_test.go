@@ -368,3 +368,16 @@ func TestRawDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
+
+// BenchmarkManyPorts measures what it costs that each session has a port of its
+// own, from the ports' sockets and from one raw one; see BenchmarkDelay.
+func BenchmarkManyPorts(b *testing.B) {
+	mayTransmitRaw(b)
+	for _, sessions := range []int{1, 1_000, 5_000} {
+		for _, how := range []Transmit{TransmitUDP, TransmitRaw} {
+			b.Run(fmt.Sprintf("%v, %d ports", how, sessions), func(b *testing.B) {
+				benchmarkDelay(b, Config{Transmit: how}, 20_000, sessions)
+			})
+		}
+	}
+}
