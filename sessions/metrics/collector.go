@@ -111,7 +111,7 @@ func (c *Collector) Stream(l Labels, snapshot func() sessions.Snapshot) *Stream 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g := c.group(l)
-	s := &Stream{collector: c, group: g, snapshot: snapshot}
+	s := &Stream{collector: c, group: g, delays: g.share(), snapshot: snapshot}
 	g.members[s] = struct{}{}
 	return s
 }
@@ -138,7 +138,7 @@ func (c *Collector) group(l Labels) *group {
 		return c.group(other)
 	}
 	g := newGroup(l, c.classic < c.maxClassic)
-	if g.delays.classic != nil {
+	if g.classic {
 		c.classic++
 	}
 	c.groups[l] = g
@@ -174,6 +174,7 @@ func (c *Collector) totals() []total {
 type Stream struct {
 	collector *Collector
 	group     *group
+	delays    *delays // the group's, or a part of them
 	snapshot  func() sessions.Snapshot
 	closed    bool // guarded by collector.mu
 }
@@ -182,7 +183,7 @@ type Stream struct {
 // duplicate records are passed over. It keeps nothing of recs, does not
 // allocate once a range of delays has been seen, and waits for a scrape no
 // longer than it takes to copy one histogram.
-func (s *Stream) Observe(recs []owamp.Record) { s.group.delays.add(recs) }
+func (s *Stream) Observe(recs []owamp.Record) { s.delays.add(recs) }
 
 // Close takes a last snapshot and removes the stream: its series go away, or,
 // where it shares them, what it counted stays in their sums. The snapshot
@@ -203,7 +204,7 @@ func (s *Stream) Close() {
 		return
 	}
 	delete(c.groups, g.labels)
-	if g.delays.classic != nil {
+	if g.classic {
 		c.classic--
 	}
 }
@@ -216,15 +217,45 @@ type group struct {
 	created time.Time
 	members map[*Stream]struct{}
 	past    sessions.Snapshot // what members that have left counted
-	delays  delays
+	classic bool              // it has a classic histogram
+	delays  []delays          // one, or the parts of many streams
+	joined  int               // streams that have ever joined
 }
 
+// parts is in how many parts many streams count their delays: if thousands did so
+// in one place they would wait for each other.
+const parts = 64
+
 func newGroup(l Labels, classic bool) *group {
-	g := &group{labels: l, created: time.Now(), members: make(map[*Stream]struct{})}
-	if classic {
-		g.delays.classic = new([len(classicBounds) + 1]uint64)
+	g := &group{labels: l, created: time.Now(), members: make(map[*Stream]struct{}), classic: classic}
+	n := 1
+	if l == other {
+		n = parts
+	}
+	g.delays = make([]delays, n)
+	for i := range g.delays {
+		g.delays[i].init(classic)
 	}
 	return g
+}
+
+// share returns where one more stream of the group counts its delays.
+func (g *group) share() *delays {
+	g.joined++
+	return &g.delays[g.joined%len(g.delays)]
+}
+
+// delayed returns the delays of all of the group's streams.
+func (g *group) delayed() *delays {
+	if len(g.delays) == 1 {
+		return &g.delays[0]
+	}
+	sum := new(delays)
+	sum.init(g.classic)
+	for i := range g.delays {
+		sum.merge(&g.delays[i])
+	}
+	return sum
 }
 
 // keep adds a leaving member's counters to what stays.

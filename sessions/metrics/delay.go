@@ -65,6 +65,21 @@ func (b *buckets) add(v float64) {
 	o[k%perOctave]++
 }
 
+// merge adds the counts of from.
+func (b *buckets) merge(from *buckets) {
+	for i, o := range from {
+		if o == nil {
+			continue
+		}
+		if b[i] == nil {
+			b[i] = new([perOctave]uint64)
+		}
+		for j, n := range o {
+			b[i][j] += n
+		}
+	}
+}
+
 // spans returns the counts in the form of a native histogram: runs of
 // neighbouring buckets, and the difference of each count to the one before.
 func (b *buckets) spans() (spans []*dto.BucketSpan, deltas []int64) {
@@ -101,6 +116,13 @@ type delays struct {
 	classic            *[len(classicBounds) + 1]uint64 // the last one holds what is above all bounds
 }
 
+// init makes an empty histogram, with classic buckets or without.
+func (d *delays) init(classic bool) {
+	if classic {
+		d.classic = new([len(classicBounds) + 1]uint64)
+	}
+}
+
 // add counts the delays of the records that were received for the first time.
 func (d *delays) add(recs []owamp.Record) {
 	d.mu.Lock()
@@ -125,6 +147,24 @@ func (d *delays) add(recs []owamp.Record) {
 		if d.classic != nil {
 			b, _ := slices.BinarySearch(classicBounds[:], delay)
 			d.classic[b]++
+		}
+	}
+}
+
+// merge adds what from counts.
+func (d *delays) merge(from *delays) {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count += from.count
+	d.zero += from.zero
+	d.sum += from.sum
+	d.positive.merge(&from.positive)
+	d.negative.merge(&from.negative)
+	if d.classic != nil && from.classic != nil {
+		for i, n := range from.classic {
+			d.classic[i] += n
 		}
 	}
 }

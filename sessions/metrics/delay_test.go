@@ -209,3 +209,39 @@ func BenchmarkGather(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(100*b.N), "µs/stream")
 }
+
+// TestParts: what many streams count in parts is, all together, what one
+// histogram counts, classic and native.
+func TestParts(t *testing.T) {
+	whole := new(delays)
+	whole.init(true)
+	g := newGroup(other, true)
+	if len(g.delays) != parts {
+		t.Fatalf("%d parts, want %d", len(g.delays), parts)
+	}
+	for i := range 1000 {
+		recs := received(time.Duration(i*i-5000) * time.Microsecond)
+		whole.add(recs)
+		g.share().add(recs)
+	}
+	var got, want dto.Metric
+	labels := other.values()
+	for m, d := range map[*dto.Metric]*delays{&got: g.delayed(), &want: whole} {
+		if err := d.metric(time.Unix(1, 0), labels).Write(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counts, n := nativeCounts(got.Histogram)
+	wantCounts, _ := nativeCounts(want.Histogram)
+	if diff := cmp.Diff(wantCounts, counts); diff != "" || n != 1000 {
+		t.Errorf("%d delays, -want +got\n%s", n, diff)
+	}
+	for i, b := range want.Histogram.GetBucket() {
+		if c := got.Histogram.GetBucket()[i]; c.GetUpperBound() != b.GetUpperBound() || c.GetCumulativeCount() != b.GetCumulativeCount() {
+			t.Errorf("bucket %v, want %v", c, b)
+		}
+	}
+	if a, b := got.Histogram.GetSampleSum(), want.Histogram.GetSampleSum(); math.Abs(a-b) > 1e-9*b {
+		t.Errorf("sum %v, want %v", a, b)
+	}
+}

@@ -132,7 +132,7 @@ func (t *total) collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, values...)
 	}
 
-	ch <- t.group.delays.metric(t.group.created, labels)
+	ch <- t.group.delayed().metric(t.group.created, labels)
 	for _, p := range [...]struct {
 		state string
 		n     uint64
