@@ -156,6 +156,36 @@ func spread(n int) []float64 {
 	})
 }
 
+// What Add remembers of the delays before changes nothing.
+func TestFixedAddRemembers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(31, 32))
+	for range 20 {
+		f := NewFixed(0.001)
+		want := map[int32]uint64{}
+		at := 0.0
+		for range 2000 {
+			switch rng.IntN(20) {
+			case 0:
+				at = (rng.Float64() - 0.5) * 10
+			case 1:
+				at = float64(rng.IntN(5)-2) * 0.001 // a border
+			case 2:
+				at = 0
+			}
+			if rng.IntN(50) == 0 {
+				f.AddBin(5, 3)
+				want[5] += 3
+			}
+			delay := at + (rng.Float64()-0.5)*0.0004*float64(rng.IntN(2))
+			f.Add(delay)
+			want[f.Bin(delay)]++
+		}
+		if got := maps.Collect(f.Bins()); !maps.Equal(got, want) {
+			t.Fatalf("bins %v, want %v", got, want)
+		}
+	}
+}
+
 func BenchmarkFixedAdd(b *testing.B) {
 	for _, bm := range []struct {
 		name   string

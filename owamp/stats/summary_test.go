@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -106,6 +107,75 @@ func TestSummarizeAgainstModel(t *testing.T) {
 		modelOf(recs, 0, s.Spec.Packets, s.Skips, DefaultBucketWidth).compare(t, sum)
 		if sum.Start != times[0] || sum.End != times[len(times)-1] || sum.First != 0 || sum.Last != s.Spec.Packets || sum.Next != -1 {
 			t.Errorf("packets %d to %d from %v to %v, next record %d", sum.First, sum.Last, sum.Start, sum.End, sum.Next)
+		}
+	}
+}
+
+// A long session, whose schedule is computed ahead, is summarized as a short one.
+func TestSummarizeLong(t *testing.T) {
+	const packets = waitsAhead + 3*waitsAtOnce/2
+	s, times := newSession(t, packets)
+	recs := arrivals(rand.New(rand.NewPCG(8, 8)), times, s.Spec.Timeout)
+	sum, err := Summarize(s, yield(recs), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	modelOf(recs, 0, packets, nil, DefaultBucketWidth).compare(t, sum)
+	if sum.End != times[packets-1] || sum.EndEstimated {
+		t.Errorf("end %v, want %v", sum.End, times[packets-1])
+	}
+	// What was never recorded has a schedule all the same.
+	if sum, err = Summarize(s, yield(recs[:10]), Options{}); err != nil || sum.End != times[packets-1] {
+		t.Errorf("of ten records: end %v, %v, want %v", sum.End, err, times[packets-1])
+	}
+}
+
+// Records that are placed one by one, and those that are placed many at a time
+// because they come in order, make the same summary.
+func TestInOrder(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	for range 100 {
+		s, times := newSession(t, 1+rng.Uint32N(2000))
+		recs := arrivals(rng, times, s.Spec.Timeout)
+		for range rng.IntN(4) { // and what no receiver writes
+			i := rng.IntN(len(recs))
+			recs[i].Recv += owamp.Timestamp(rng.Uint64N(5<<32)) * owamp.Timestamp(rng.IntN(2))
+		}
+		first := rng.Uint32N(s.Spec.Packets)
+		last := first + 1 + rng.Uint32N(s.Spec.Packets-first)
+		summarize := func(skips []owamp.SkipRange) (*Summary, []owamp.Record, []RecordError) {
+			var seen []owamp.Record
+			var refused []RecordError
+			o := Options{
+				First: first, Last: last,
+				Each:    func(r *owamp.Record) { seen = append(seen, *r) },
+				Refused: func(e *RecordError) { refused = append(refused, *e) },
+			}
+			f, err := newFold(s, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.skips = skips
+			for some := range slices.Chunk(slices.Clone(recs), 1+rng.IntN(300)) {
+				if more, err := f.add(some); err != nil {
+					t.Fatal(err)
+				} else if !more {
+					break
+				}
+			}
+			return f.finish(), seen, refused
+		}
+		// Where anything is skipped, records are placed one by one.
+		want, wantSeen, wantRefused := summarize([]owamp.SkipRange{{First: math.MaxUint32, Last: math.MaxUint32}})
+		got, gotSeen, gotRefused := summarize(nil)
+		if got.Sent != want.Sent || got.Lost != want.Lost || got.Duplicates != want.Duplicates || got.End != want.End || got.Next != want.Next || got.Finite != want.Finite {
+			t.Fatalf("packets %d to %d: %+v, want %+v", first, last, got, want)
+		}
+		if !slices.Equal(got.Reordering, want.Reordering) {
+			t.Fatalf("reordering %v, want %v", got.Reordering, want.Reordering)
+		}
+		if !slices.Equal(gotSeen, wantSeen) || !slices.Equal(gotRefused, wantRefused) {
+			t.Fatalf("%d records count, %d are refused: %v; want %d and %d: %v", len(gotSeen), len(gotRefused), gotRefused, len(wantSeen), len(wantRefused), wantRefused)
 		}
 	}
 }
@@ -331,6 +401,35 @@ func TestEach(t *testing.T) {
 }
 
 // The distribution of the delays of first copies is that of their numbers.
+// Sums of integers lose nothing, however great the delays are.
+func TestFiniteExact(t *testing.T) {
+	rng := rand.New(rand.NewPCG(10, 10))
+	for range 50 {
+		var f Finite
+		n := 1 + rng.IntN(100)
+		shift, delays := rng.IntN(64), make([]int64, n)
+		mean := new(big.Rat)
+		for i := range delays {
+			delays[i] = int64(rng.Uint64()) >> shift
+			if rng.IntN(50) == 0 {
+				delays[i] = math.MinInt64
+			}
+			f.add(delays[i])
+			mean.Add(mean, big.NewRat(delays[i], int64(n)))
+		}
+		variance := new(big.Rat)
+		for _, d := range delays {
+			off := new(big.Rat).Sub(new(big.Rat).SetInt64(d), mean)
+			variance.Add(variance, off.Mul(off, off).Mul(off, big.NewRat(1, int64(n))))
+		}
+		m, _ := mean.Float64()
+		v, _ := variance.Float64()
+		if f.Mean() != m/two32 || f.StdDev() != math.Sqrt(v)/two32 {
+			t.Fatalf("%v: mean %g, deviation %g, want %g, %g", delays, f.Mean(), f.StdDev(), m/two32, math.Sqrt(v)/two32)
+		}
+	}
+}
+
 func TestFinite(t *testing.T) {
 	s, times := newSession(t, 100)
 	recs := []owamp.Record{record(0, times[0], 0.5), record(1, times[1], -0.25), record(1, times[1], 0.75), lostRecord(2, times[2]), record(3, times[3], 0.125), record(4, times[4], 0.625)}
