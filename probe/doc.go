@@ -15,6 +15,9 @@
 // the caller. A kernel's stamps are used only if packets on the loopback
 // interface have proved that it really takes them on arrival.
 //
+// With [CaptureRaw] the reader reads the packet rings of package capture instead,
+// one for each interface, and packets go the same way from there.
+//
 // # Sending
 //
 // All sessions of an engine are sent by one lane, a goroutine locked to its
