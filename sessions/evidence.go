@@ -85,14 +85,13 @@ func (n *LossCount) Add(o *LossCount) {
 }
 
 // remove takes k packets away, or all if there are fewer, those first of which
-// least is known, and returns how many these were.
-func (n *LossCount) remove(k uint64) (removed uint64) {
+// least is known.
+func (n *LossCount) remove(k uint64) {
 	for c := range n {
-		m := min(n[c], k-removed)
+		m := min(n[c], k)
 		n[c] -= m
-		removed += m
+		k -= m
 	}
-	return removed
 }
 
 // A LossBurst is a run of consecutive packets of a session that were lost, a

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -52,12 +53,9 @@ func (d *devices) watch(addr netip.Addr) {
 
 // watchDevice adds an interface.
 func (d *devices) watchDevice(name string) {
-	for _, known := range d.names {
-		if known == name {
-			return
-		}
+	if !slices.Contains(d.names, name) {
+		d.names = append(d.names, name)
 	}
-	d.names = append(d.names, name)
 }
 
 // deviceOf returns the name of the network interface that has an address, empty

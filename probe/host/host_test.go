@@ -170,7 +170,7 @@ func TestCountersComeAndGo(t *testing.T) {
 	s.host = Sample{}
 	s.sample()
 	s.host.known = 0
-	s.Monitor.read = func(*Sample) {}
+	s.read = func(*Sample) {}
 	s.pass(3)
 	if a := s.Between(at(0), at(time.Second)); a.Known {
 		t.Errorf("%+v, want nothing known", a)
@@ -208,7 +208,7 @@ func TestCosts(t *testing.T) {
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene()
-		s.Monitor.now = func() owamp.Timestamp { return owamp.FromTime(time.Now()) }
+		s.now = func() owamp.Timestamp { return owamp.FromTime(time.Now()) }
 		if got := s.Latest(); got != (Sample{}) {
 			t.Errorf("before: %+v", got)
 		}
