@@ -10,8 +10,10 @@ import (
 const (
 	// maxRanges is how many ranges of ports a filter tells apart. Where there
 	// are more, those closest to each other count as one: the filter passes too
-	// much then, never too little.
-	maxRanges = 256
+	// much then, never too little. The kernel would take more, but the longer
+	// the program, the longer it needs to load it with each port that comes or
+	// goes.
+	maxRanges = 64
 	// wholeFrame is more octets than any frame has.
 	wholeFrame = 1 << 18
 )
