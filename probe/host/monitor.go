@@ -81,9 +81,9 @@ func (m *Monitor) Between(from, to owamp.Timestamp) Activity {
 	if last := m.last(); last != nil && last.At.Before(to) && m.now().Sub(last.At) >= soon {
 		m.sample()
 	}
-	first := 0 // the last sample that is not after from
-	for first < len(m.ring) && !m.at(first).At.After(from) {
-		first++
+	first := len(m.ring) // samples that are not after from, of which the last counts; most ask of a moment ago
+	for first > 0 && m.at(first-1).At.After(from) {
+		first--
 	}
 	if first == 0 {
 		return Activity{}
