@@ -369,8 +369,15 @@ func FuzzParse(f *testing.F) {
 		frame := Frame{Type: kind, Data: data, Sound: sound}
 		compare(t, &frame)
 		var p Packet
-		if p.Parse(&frame) == Fragment {
+		what := p.Parse(&frame)
+		if what == Fragment {
 			new(Assembler).Add(&p)
+		}
+		// What is read without a tag is read no differently behind one.
+		frame.HasTag = true
+		var tagged Packet
+		if got := tagged.Parse(&frame); what == Datagram && (got != Datagram || tagged.Source != p.Source || tagged.Length != p.Length) {
+			t.Fatalf("frame of type %#04x %x: %+v, behind a tag %d, %+v", frame.Type, data, p, got, tagged)
 		}
 	})
 }
