@@ -23,10 +23,15 @@ const (
 	// A sleep is this part shorter than it might be: ppoll(2) allows itself to
 	// be late by a thousandth.
 	sleepMargin = 500
-	// shortSleep is the longest sleep during which the runtime need not know
-	// that the thread is in the kernel; a longer one would hold up the
-	// collector.
+	// shortSleep is the longest sleep that no request ends: such a sleep costs
+	// a little less.
 	shortSleep = 300 * time.Microsecond
+	// yieldEvery is how often the lane lets the runtime schedule its goroutine
+	// anew, which takes the help of other threads, and yieldTime how much time
+	// there must be for that. Else the runtime would insist on it each 10 ms,
+	// packet or not.
+	yieldEvery = 4 * time.Millisecond
+	yieldTime  = 500 * time.Microsecond
 	// tellingSleep is the longest sleep whose end tells how late this host
 	// wakes up, and not how late ppoll(2) allows itself to be.
 	tellingSleep = time.Millisecond
@@ -62,6 +67,7 @@ type lane struct {
 	late  wakeMeter
 
 	priority priority
+	yielded  owamp.Timestamp // when the runtime scheduled the goroutine last
 	last     owamp.Timestamp // when the kernel took the last packet
 }
 
@@ -267,7 +273,15 @@ func (l *lane) sleepUntil(at owamp.Timestamp) bool {
 		case left <= 0:
 			return true
 		case left > lead:
+			if left > yieldTime && now.Sub(l.yielded) > yieldEvery {
+				runtime.Gosched()
+				l.yielded = l.clock.Now()
+				continue
+			}
 			d := min(left-lead-left/sleepMargin, longestSleep)
+			if d > rawRest {
+				d -= rawRest / 2 // the last sleep is one that the thread is back from at once
+			}
 			l.sleep(d)
 			slept := l.clock.Now().Sub(now)
 			l.priority.asleep += slept
@@ -293,7 +307,9 @@ func (l *lane) lead() time.Duration {
 	}
 }
 
-// sleep sleeps for d, or, unless that is short, until there is a request.
+// sleep sleeps for d, or, unless that is short, until there is a request. Of sleeps
+// of up to rawRest the runtime does not know, so that it takes nothing from the
+// thread that this would have to wait for afterwards.
 func (l *lane) sleep(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	if d < shortSleep {
@@ -301,7 +317,11 @@ func (l *lane) sleep(d time.Duration) {
 		return
 	}
 	fd := unix.PollFd{Fd: int32(l.wake), Events: unix.POLLIN}
-	_, _, _ = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+	if d <= rawRest {
+		_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+	} else {
+		_, _, _ = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+	}
 }
 
 // sinkFor returns where copies of the packets of s go; nil: nowhere.

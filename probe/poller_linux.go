@@ -75,11 +75,13 @@ func (p *poller) rest(d time.Duration) bool {
 	for end := time.Now().Add(d); d > 0; d = time.Until(end) {
 		fd := unix.PollFd{Fd: int32(p.quit), Events: unix.POLLIN}
 		ts := unix.NsecToTimespec(int64(d))
-		call := unix.Syscall6
+		var n uintptr
+		var errno unix.Errno
 		if d <= rawRest {
-			call = unix.RawSyscall6
+			n, _, errno = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+		} else {
+			n, _, errno = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 		}
-		n, _, errno := call(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fd)), 1, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 		if errno == 0 {
 			return n == 0
 		}
