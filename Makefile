@@ -18,7 +18,7 @@ RACE = $(shell command -v gcc >/dev/null 2>&1 && echo CGO_ENABLED=1 $(GO) test -
 all: build
 
 build: ## all programs into bin/, static, without cgo
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X owl/internal/cli.Version=$(VERSION)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X owl/internal/command.Version=$(VERSION)' -o bin/ ./cmd/...
 
 demo: build ## measure one-way latency on loopback and show it; DEMO_SECONDS=20 ends by itself
 	bin/owagent demo

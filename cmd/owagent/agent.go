@@ -15,6 +15,7 @@ import (
 
 	"owl/internal/agentfile"
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/hostname"
 	"owl/owamp"
 	"owl/probe"
@@ -96,7 +97,7 @@ func (a *agent) serveMetrics(ctx context.Context, addr string) error {
 	if addr == "" {
 		return nil
 	}
-	reg, c, err := metrics.NewRegistry(cli.Version)
+	reg, c, err := metrics.NewRegistry(command.Version)
 	if err != nil {
 		return err
 	}

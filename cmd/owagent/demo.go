@@ -19,6 +19,7 @@ import (
 
 	"owl/histogram"
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/table"
 	"owl/owamp"
 	"owl/owamp/stats"
@@ -103,7 +104,7 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		return err
 	}
 	defer files.Close()
-	reg, collector, err := metrics.NewRegistry(cli.Version)
+	reg, collector, err := metrics.NewRegistry(command.Version)
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,11 @@ import (
 	"slices"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 )
 
-var program = cli.Program{Name: "owagent", Usage: `usage: owagent command [FILE] [arguments]
+var program = command.Program{Name: "owagent", Usage: `usage: owagent command [FILE] [arguments]
 
    run            measure what a file says, until SIGTERM or Ctrl-C
    check          say what the FILE behind it has measured, or all that is wrong
@@ -52,7 +53,7 @@ var long = slices.Concat([]getopt.Long{
 	{Name: "json"},
 	{Name: "socket", Arg: true},
 	{Name: "stream", Arg: true},
-}, cli.StandardLong)
+}, command.StandardLong)
 
 // options are a command line.
 type options struct {
@@ -90,7 +91,7 @@ func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func
 	o, asked, err := parse(args[1:])
 	switch {
 	case err != nil:
-		return program.Refuse(stderr, &cli.UsageError{Err: err})
+		return program.Refuse(stderr, &command.UsageError{Err: err})
 	case asked.Asked():
 		return program.Tell(asked, stdout)
 	}
@@ -135,9 +136,9 @@ func apart(err error) []error {
 
 // parse reads a command line. Options may stand before the command and behind
 // it.
-func parse(args []string) (*options, cli.Standard, error) {
+func parse(args []string) (*options, command.Standard, error) {
 	o := &options{config: defaultConfig, socket: defaultSocket}
-	var asked cli.Standard
+	var asked command.Standard
 	opts, rest, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
 		return nil, asked, err

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"owl/internal/agentfile"
-	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/table"
 	"owl/sessions"
 )
@@ -104,7 +104,7 @@ func (a *agent) status(pattern string) (*status, error) {
 	}
 	known := a.clock.State()
 	st := &status{
-		Version:      cli.Version,
+		Version:      command.Version,
 		Host:         cfg.Host,
 		PID:          os.Getpid(),
 		Config:       a.file,

@@ -18,6 +18,7 @@ import (
 
 	"owl/internal/aside"
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/owamp"
 	"owl/probe/clock"
 	"owl/probe/host"
@@ -222,7 +223,7 @@ func (d *daemon) tell(dir string, started owamp.Timestamp) error {
 // serveMetrics serves the metrics of the returned registry at addr, among them
 // those of what the server shall tell of its peers.
 func serveMetrics(ctx context.Context, addr string, log *slog.Logger) (*prometheus.Registry, func(server.Peer, func() sessions.Snapshot) server.Watcher, error) {
-	reg, c, err := metrics.NewRegistry(cli.Version)
+	reg, c, err := metrics.NewRegistry(command.Version)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 )
 
 func main() {
@@ -71,7 +72,7 @@ func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func
 // refuse says what is wrong with the arguments and the files, each thing in a
 // line, and returns the exit code.
 func refuse(stderr io.Writer, err error) (code int) {
-	if _, ok := errors.AsType[*cli.UsageError](err); ok {
+	if _, ok := errors.AsType[*command.UsageError](err); ok {
 		return program.Refuse(stderr, err)
 	}
 	for _, line := range apart(err) {

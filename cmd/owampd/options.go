@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 	"owl/owamp"
 	"owl/probe"
@@ -19,7 +20,7 @@ import (
 	"owl/sessions/server"
 )
 
-var program = cli.Program{Name: "owampd", Usage: `usage: owampd [arguments]
+var program = command.Program{Name: "owampd", Usage: `usage: owampd [arguments]
 [arguments] are as follows:
 
    -a authmode    offered modes: letters of A [authenticated], E [encrypted], O [open]
@@ -56,7 +57,7 @@ const (
 
 // options are what the conf file and the command line say.
 type options struct {
-	cli.Standard
+	command.Standard
 	confDir        string
 	modes          owamp.Mode // 0: not given
 	listen         string     // srcnode
@@ -99,7 +100,7 @@ var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "strict"},
 	{Name: "check"},
-}, cli.EngineLong, cli.ClockLong, cli.StandardLong)
+}, cli.EngineLong, cli.ClockLong, command.StandardLong)
 
 // parse reads the command line and the files that it names. What the command
 // line says goes before what the conf file says. A confdir that is relative is
@@ -121,10 +122,10 @@ func parse(dir string, args []string) (*options, error) {
 	}
 	opts, rest, err := getopt.Parse(args, letters, long)
 	if err != nil {
-		return o, &cli.UsageError{Err: err}
+		return o, &command.UsageError{Err: err}
 	}
 	if len(rest) > 0 {
-		return o, &cli.UsageError{Err: fmt.Errorf("%q: want no argument", rest[0])}
+		return o, &command.UsageError{Err: fmt.Errorf("%q: want no argument", rest[0])}
 	}
 	confGiven := false
 	for _, opt := range opts {

@@ -14,6 +14,7 @@ import (
 
 	"owl/internal/aside"
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 	"owl/internal/hostname"
 	"owl/internal/report"
@@ -22,7 +23,7 @@ import (
 	"owl/sessions/fetch"
 )
 
-var program = cli.Program{Name: "owfetch", Usage: `usage: owfetch [arguments] servaddr [SID savefile]+
+var program = command.Program{Name: "owfetch", Usage: `usage: owfetch [arguments] servaddr [SID savefile]+
 [arguments] are as follows:
 
    -h             print this message and exit
@@ -31,7 +32,7 @@ var program = cli.Program{Name: "owfetch", Usage: `usage: owfetch [arguments] se
 ` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "report nothing") + report.UsageJSON}
 
 func main() {
-	cli.Main(run)
+	command.Main(run)
 }
 
 // run is the program.
@@ -60,7 +61,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 // options are a command line.
 type options struct {
-	cli.Standard
+	command.Standard
 	conn     cli.ClientOptions
 	report   report.Options
 	server   string
@@ -75,7 +76,7 @@ type session struct {
 
 const letters = cli.ClientLetters + report.Letters + "hw"
 
-var long = slices.Concat(cli.ClientLong, report.Long, cli.StandardLong)
+var long = slices.Concat(cli.ClientLong, report.Long, command.StandardLong)
 
 // parse reads a command line. Options may stand behind its operands, as GNU
 // getopt has it for the reference.
@@ -83,7 +84,7 @@ func parse(args []string) (*options, error) {
 	o := &options{}
 	opts, rest, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return nil, &command.UsageError{Err: err}
 	}
 	for _, opt := range opts {
 		if err := o.set(opt.Name, opt.Value); err != nil {
@@ -94,7 +95,7 @@ func parse(args []string) (*options, error) {
 		return o, nil
 	}
 	if len(rest) < 3 || len(rest)%2 == 0 {
-		return nil, &cli.UsageError{Err: errors.New("want a servaddr, and pairs of a SID and a savefile after it")}
+		return nil, &command.UsageError{Err: errors.New("want a servaddr, and pairs of a SID and a savefile after it")}
 	}
 	o.server = rest[0]
 	for rest = rest[1:]; len(rest) > 0; rest = rest[2:] {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 	"owl/internal/report"
 	"owl/owamp"
@@ -17,7 +18,7 @@ import (
 	"owl/probe"
 )
 
-var program = cli.Program{Name: "owping", Usage: `usage: owping [arguments] testaddr [servaddr]
+var program = command.Program{Name: "owping", Usage: `usage: owping [arguments] testaddr [servaddr]
 [arguments] are as follows:
 
    -h             print this message and exit
@@ -45,7 +46,7 @@ Without any of -f, -F, -t and -T both directions are tested.
 
 // options are a command line.
 type options struct {
-	cli.Standard
+	command.Standard
 	test, server     string // as given; server empty: the same as test
 	conn             cli.ClientOptions
 	report           report.Options
@@ -65,7 +66,7 @@ type options struct {
 // letters are the reference's, which takes w, too, and gives it no meaning.
 const letters = cli.ClientLetters + report.Letters + "c:D:E:fF:hi:L:P:s:tT:wz:"
 
-var long = slices.Concat(cli.EngineLong, cli.ClientLong, report.Long, cli.StandardLong)
+var long = slices.Concat(cli.EngineLong, cli.ClientLong, report.Long, command.StandardLong)
 
 // maxPadding is the reference's.
 const maxPadding = 65000
@@ -81,7 +82,7 @@ func parse(args []string) (*options, error) {
 	}
 	opts, rest, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return nil, &command.UsageError{Err: err}
 	}
 	for _, opt := range opts {
 		if err := o.set(opt.Name, opt.Value); err != nil {
@@ -92,7 +93,7 @@ func parse(args []string) (*options, error) {
 		return o, nil
 	}
 	if len(rest) < 1 || len(rest) > 2 {
-		return nil, &cli.UsageError{Err: errors.New("want a testaddr, and after it at most a servaddr")}
+		return nil, &command.UsageError{Err: errors.New("want a testaddr, and after it at most a servaddr")}
 	}
 	o.test = rest[0]
 	if len(rest) == 2 {

@@ -9,13 +9,13 @@ import (
 	"io"
 	"net"
 
-	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/hostname"
 	"owl/internal/report"
 )
 
 func main() {
-	cli.Main(run)
+	command.Main(run)
 }
 
 // Exit codes.

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"slices"
 
-	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 	"owl/internal/report"
 )
 
-var program = cli.Program{Name: "owstats", Usage: `usage: owstats [arguments] sessionfile [sessionfile]*
+var program = command.Program{Name: "owstats", Usage: `usage: owstats [arguments] sessionfile [sessionfile]*
 [arguments] are as follows:
 
    -h             print this message and exit
@@ -22,7 +22,7 @@ var program = cli.Program{Name: "owstats", Usage: `usage: owstats [arguments] se
 
 // options are what the command line asks for.
 type options struct {
-	cli.Standard
+	command.Standard
 	report report.Options
 	files  []string
 }
@@ -30,7 +30,7 @@ type options struct {
 // letters are the reference's; f, t and T belong to owping and say nothing here.
 const letters = report.Letters + "hftT:"
 
-var long = slices.Concat(cli.StandardLong, report.Long, []getopt.Long{report.LongSalvage})
+var long = slices.Concat(command.StandardLong, report.Long, []getopt.Long{report.LongSalvage})
 
 // parse reads a command line. Options may stand behind files, as GNU getopt
 // has it for the reference.
@@ -38,7 +38,7 @@ func parse(args []string) (*options, error) {
 	o := &options{report: report.Options{SinglePrecision: true}}
 	opts, files, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return nil, &command.UsageError{Err: err}
 	}
 	for _, opt := range opts {
 		if o.SetStandard(opt.Name) {
@@ -52,7 +52,7 @@ func parse(args []string) (*options, error) {
 		return o, nil
 	}
 	if len(files) == 0 {
-		return nil, &cli.UsageError{Err: errors.New("no session file given")}
+		return nil, &command.UsageError{Err: errors.New("no session file given")}
 	}
 	o.files = files
 	return o, o.report.Validate()

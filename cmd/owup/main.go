@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 )
 
-var program = cli.Program{Name: "owup", Usage: `usage: owup [arguments] servaddr
+var program = command.Program{Name: "owup", Usage: `usage: owup [arguments] servaddr
 [arguments] are as follows:
 
    -h             print this message and exit
@@ -24,7 +25,7 @@ var program = cli.Program{Name: "owup", Usage: `usage: owup [arguments] servaddr
 ` + cli.ClientUsage}
 
 func main() {
-	cli.Main(run)
+	command.Main(run)
 }
 
 // run is the program.
@@ -48,21 +49,21 @@ func run(ctx context.Context, args []string, _ func(string) string, stdout, stde
 
 // options are a command line.
 type options struct {
-	cli.Standard
+	command.Standard
 	conn   cli.ClientOptions
 	server string
 }
 
 const letters = cli.ClientLetters + "hw"
 
-var long = slices.Concat(cli.ClientLong, cli.StandardLong)
+var long = slices.Concat(cli.ClientLong, command.StandardLong)
 
 // parse reads a command line.
 func parse(args []string) (*options, error) {
 	o := &options{}
 	opts, rest, err := getopt.ParseMixed(args, letters, long)
 	if err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return nil, &command.UsageError{Err: err}
 	}
 	for _, opt := range opts {
 		if o.SetStandard(opt.Name) {
@@ -76,7 +77,7 @@ func parse(args []string) (*options, error) {
 		return o, nil
 	}
 	if len(rest) != 1 {
-		return nil, &cli.UsageError{Err: errors.New("want one servaddr")}
+		return nil, &command.UsageError{Err: errors.New("want one servaddr")}
 	}
 	o.server = rest[0]
 	return o, o.conn.Validate()

@@ -9,11 +9,12 @@ import (
 	"os"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 	"owl/sessions/policy"
 )
 
-var program = cli.Program{Name: "pfstore", Usage: `usage: pfstore [arguments] identity
+var program = command.Program{Name: "pfstore", Usage: `usage: pfstore [arguments] identity
 [arguments] are as follows:
 
    -f fname       pass-phrase file to edit (required)
@@ -28,7 +29,7 @@ of identity.
 `}
 
 func main() {
-	cli.Main(func(ctx context.Context, args []string, _ func(string) string, stdout, stderr io.Writer) int {
+	command.Main(func(ctx context.Context, args []string, _ func(string) string, stdout, stderr io.Writer) int {
 		return run(ctx, args, os.Stdin, stdout, stderr)
 	})
 }
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // options are a command line.
 type options struct {
-	cli.Standard
+	command.Standard
 	file   string
 	create bool
 	remove bool
@@ -65,9 +66,9 @@ const letters = "df:hn"
 // getopt has it for the reference.
 func parse(args []string) (*options, error) {
 	o := &options{}
-	opts, rest, err := getopt.ParseMixed(args, letters, cli.StandardLong)
+	opts, rest, err := getopt.ParseMixed(args, letters, command.StandardLong)
 	if err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return nil, &command.UsageError{Err: err}
 	}
 	for _, opt := range opts {
 		switch opt.Name {
@@ -85,9 +86,9 @@ func parse(args []string) (*options, error) {
 	case o.Asked():
 		return o, nil
 	case o.file == "":
-		return nil, &cli.UsageError{Err: errors.New("-f option is required")}
+		return nil, &command.UsageError{Err: errors.New("-f option is required")}
 	case len(rest) != 1:
-		return nil, &cli.UsageError{Err: errors.New("want one identity")}
+		return nil, &command.UsageError{Err: errors.New("want one identity")}
 	case o.create && o.remove:
 		return nil, errors.New("-n and -d: there is nothing to delete from a file that is created")
 	}

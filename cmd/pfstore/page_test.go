@@ -3,10 +3,10 @@ package main
 import (
 	"testing"
 
-	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/testprog"
 )
 
 func TestPage(t *testing.T) {
-	testprog.Documented(t, "../../packaging/man/man1/pfstore.1", letters, cli.StandardLong)
+	testprog.Documented(t, "../../packaging/man/man1/pfstore.1", letters, command.StandardLong)
 }

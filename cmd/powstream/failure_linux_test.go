@@ -94,7 +94,7 @@ func testPeerReturn(t *testing.T, owampd string) {
 // recovers what had been on disk.
 func testKilled(t *testing.T, owampd string) {
 	server := serve(t, owampd, "127.0.0.1:0")
-	cmd, dir := command(t, append(endless, server.addr)...)
+	cmd, dir := newCommand(t, append(endless, server.addr)...)
 	p := testprog.Start(t, cmd)
 	part := awaitRecords(t, dir)
 	p.Signal(syscall.SIGKILL)
@@ -113,7 +113,7 @@ func testKilled(t *testing.T, owampd string) {
 		}
 	}
 
-	again, _ := command(t, append(endless, server.addr)...)
+	again, _ := newCommand(t, append(endless, server.addr)...)
 	again.Args = cmd.Args
 	next := testprog.Start(t, again)
 	next.AwaitText(t, next.Stderr, "recovered as an incomplete session\n", 1)
@@ -135,7 +135,7 @@ func testKilled(t *testing.T, owampd string) {
 // there is written.
 func testNoReader(t *testing.T, owampd string) {
 	server := serve(t, owampd, "127.0.0.1:0")
-	cmd, dir := command(t, append(short, server.addr)...)
+	cmd, dir := newCommand(t, append(short, server.addr)...)
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

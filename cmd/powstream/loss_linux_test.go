@@ -35,7 +35,7 @@ func TestLossesAreTold(t *testing.T) {
 			if option != "" {
 				args = append([]string{option}, args...)
 			}
-			cmd, files := command(t, append(args, there.Addr4.String()+":8610")...)
+			cmd, files := newCommand(t, append(args, there.Addr4.String()+":8610")...)
 			p := testprog.StartIn(t, here, cmd)
 			p.Await(t, p.Stdout, "three sessions", func(text string) bool { return strings.Count(text, ".owp\n") >= 3 })
 			p.AwaitText(t, p.Stderr, "lost ", 1)

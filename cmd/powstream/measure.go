@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/hostname"
 	"owl/owamp"
 	"owl/owamp/stats"
@@ -189,7 +190,7 @@ func (o *options) written(stdout io.Writer, end context.CancelCauseFunc) func(pa
 // serveMetrics serves the metrics of the stream between this host and the host
 // peer.
 func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string) error {
-	reg, c, err := metrics.NewRegistry(cli.Version)
+	reg, c, err := metrics.NewRegistry(command.Version)
 	if err != nil {
 		return err
 	}

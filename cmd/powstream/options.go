@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"owl/internal/cli"
+	"owl/internal/command"
 	"owl/internal/getopt"
 	"owl/owamp"
 	"owl/probe"
 )
 
-var program = cli.Program{Name: "powstream", Usage: `usage: powstream [arguments] testaddr [servaddr]
+var program = command.Program{Name: "powstream", Usage: `usage: powstream [arguments] testaddr [servaddr]
 [arguments] are as follows:
 
   Connection:
@@ -69,7 +70,7 @@ START_END.owp and START_END.sum for each.
 
 // options are a command line.
 type options struct {
-	cli.Standard
+	command.Standard
 	conn         cli.ClientOptions
 	test, server string // as given; server empty: the same as test
 	retry        time.Duration
@@ -102,7 +103,7 @@ const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "check"},
-}, cli.EngineLong, cli.ClockLong, cli.ClientLong, cli.StandardLong)
+}, cli.EngineLong, cli.ClockLong, cli.ClientLong, command.StandardLong)
 
 const (
 	// maxPadding fills the greatest UDP packet over IPv4.
@@ -133,7 +134,7 @@ func parse(args []string) (*options, error) {
 	}
 	opts, rest, err := getopt.Parse(args, letters, long)
 	if err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return nil, &command.UsageError{Err: err}
 	}
 	levelGiven := false
 	for _, opt := range opts {
@@ -149,7 +150,7 @@ func parse(args []string) (*options, error) {
 		return o, nil
 	}
 	if len(rest) < 1 || len(rest) > 2 || slices.Contains(rest, "") {
-		return nil, &cli.UsageError{Err: errors.New("want a testaddr, and after it at most a servaddr")}
+		return nil, &command.UsageError{Err: errors.New("want a testaddr, and after it at most a servaddr")}
 	}
 	o.test = rest[0]
 	if len(rest) == 2 {

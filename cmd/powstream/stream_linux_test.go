@@ -49,7 +49,7 @@ func TestStream(t *testing.T) {
 // testPrinted: each name is printed once, in a write of its own, when the file
 // is whole; and nothing else is said while all is well.
 func testPrinted(t *testing.T, addr string) {
-	cmd, dir := command(t, append(short, "-L", "2", addr)...) // a busy host keeps its packets, too
+	cmd, dir := newCommand(t, append(short, "-L", "2", addr)...) // a busy host keeps its packets, too
 	// A socket that keeps writes apart from each other.
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

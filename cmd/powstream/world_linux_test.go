@@ -53,8 +53,8 @@ var short = []string{"-c", "100", "-i", "0.01", "-L", "0.5"}
 // endless are options of a session that no test sees the end of.
 var endless = []string{"-c", "6000", "-i", "0.01", "-L", "0.5"}
 
-// command is a powstream that prints what it writes to a directory of its own.
-func command(t *testing.T, args ...string) (cmd *exec.Cmd, dir string) {
+// newCommand is a powstream that prints what it writes to a directory of its own.
+func newCommand(t *testing.T, args ...string) (cmd *exec.Cmd, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	cmd = exec.Command("powstream", append([]string{"-p", "-d", dir}, args...)...)
@@ -65,7 +65,7 @@ func command(t *testing.T, args ...string) (cmd *exec.Cmd, dir string) {
 // powstream starts a powstream with the options, and those in more.
 func powstream(t *testing.T, options []string, more ...string) (p *testprog.Process, dir string) {
 	t.Helper()
-	cmd, dir := command(t, slices.Concat(options, more)...)
+	cmd, dir := newCommand(t, slices.Concat(options, more)...)
 	return testprog.Start(t, cmd), dir
 }
 

@@ -1,4 +1,9 @@
-package cli
+// Package command is how each of Owl's programs begins and ends: the version, the
+// usage text, the signals that end it. It knows little, so that what runs for some
+// milliseconds starts in one or two; what measures has more in internal/cli.
+//
+// Nothing here prints on its own; programs hand in their writers.
+package command
 
 import (
 	"context"
@@ -11,6 +16,10 @@ import (
 
 	"owl/internal/getopt"
 )
+
+// Version is the release that the program was built from, as git describes it.
+// The Makefile sets it when it links; a plain "go build" leaves "devel".
+var Version = "devel"
 
 // A Program is what all programs are to those who call them.
 type Program struct {
