@@ -25,20 +25,23 @@ type cohort struct {
 	broker *Broker
 	life   context.Context // ends when all seats are empty
 	cancel context.CancelFunc
-	wake   chan struct{} // somebody has asked, or left
+	wake   chan struct{} // all have asked, or left
 	done   chan struct{} // closed when the connection is
 	client *control.Client
-	path   Path
 
 	// Guarded by the broker's mutex.
-	seats       []*seat // that are taken
+	boarded     int // seats that were given away
 	due         time.Time
 	first, last owamp.Timestamp // the ends of sessions
-	departed    bool
-	begun       bool               // settled, whichever way: no longer being set up
-	owed        []owamp.SendReport // of the granted sessions that this host sends
-	over        bool               // the connection is closed
-	after       []func()           // what is to be done then
+	begun       bool            // no longer being set up
+
+	mu       sync.Mutex // guards what follows; locked after the broker's, if both are
+	departed bool
+	seats    []*seat            // that are taken
+	thinking int                // seats that want nothing now
+	owed     []owamp.SendReport // of the granted sessions that this host sends
+	over     bool               // the connection is closed
+	after    []func()           // what is to be done then
 }
 
 // A step is what a session wants of its connection.
@@ -59,7 +62,7 @@ type seat struct {
 	stopped chan error // told when the peer stops the sessions, or of the loss of the connection
 	reply   chan reply
 
-	// Guarded by the broker's mutex.
+	// Guarded by the cohort's mutex.
 	wants step
 	spec  owamp.SessionSpec // to be answered
 	left  bool
@@ -84,23 +87,29 @@ func newCohort(b *Broker) *cohort {
 	return c
 }
 
-// fits reports whether there is room for a session that is over at over.
+// fits reports whether there is room for a session that is over at over. The
+// broker's mutex is held.
 func (c *cohort) fits(over owamp.Timestamp) bool {
-	return len(c.seats) < maxSeats && over.Sub(c.first) <= maxSpread && c.last.Sub(over) <= maxSpread
+	return c.boarded < maxSeats && over.Sub(c.first) <= maxSpread && c.last.Sub(over) <= maxSpread
 }
 
+// add gives a seat away. The broker's mutex is held.
 func (c *cohort) add(due time.Time, over owamp.Timestamp) *seat {
-	if len(c.seats) == 0 || due.Before(c.due) {
+	if c.boarded == 0 || due.Before(c.due) {
 		c.due = due
 	}
-	if len(c.seats) == 0 || over.Before(c.first) {
+	if c.boarded == 0 || over.Before(c.first) {
 		c.first = over
 	}
-	if len(c.seats) == 0 || over.After(c.last) {
+	if c.boarded == 0 || over.After(c.last) {
 		c.last = over
 	}
+	c.boarded++
 	t := &seat{cohort: c, stopped: make(chan error, 1), reply: make(chan reply, 1)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.seats = append(c.seats, t)
+	c.thinking++
 	return t
 }
 
@@ -113,9 +122,9 @@ func (t *seat) connect(ctx context.Context) (Path, *control.Client, error) {
 // request asks for a session. What is granted and not started stays granted
 // until the connection is another one.
 func (t *seat) request(ctx context.Context, spec owamp.SessionSpec) (owamp.Accepted, error) {
-	t.broker.mu.Lock()
+	t.mu.Lock()
 	t.spec = spec
-	t.broker.mu.Unlock()
+	t.mu.Unlock()
 	r := t.ask(ctx, toRequest)
 	return r.answer, r.err
 }
@@ -140,8 +149,8 @@ func (t *seat) report(sent *owamp.SendReport) {
 	if sent == nil {
 		return
 	}
-	t.broker.mu.Lock()
-	defer t.broker.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for i := range t.owed {
 		if t.owed[i].SID == sent.SID {
 			t.owed[i] = *sent
@@ -152,68 +161,77 @@ func (t *seat) report(sent *owamp.SendReport) {
 // ask waits for a step. Who loses patience while there are others leaves; the
 // last one ends what is being done, and hears what came of it.
 func (t *seat) ask(ctx context.Context, wants step) reply {
-	b := t.broker
-	b.mu.Lock()
+	t.mu.Lock()
 	if len(t.reply) == 0 { // not stranded
 		t.wants = wants
+		t.thinking--
 	}
-	b.mu.Unlock()
-	wake(t.wake)
+	t.look()
+	t.mu.Unlock()
 	select {
 	case r := <-t.reply:
 		return r
 	case <-ctx.Done():
 	}
-	b.mu.Lock()
-	answered := t.wants == toGoOn
-	if !answered && (!t.departed || len(t.seats) > 1) {
-		err := t.impatience(ctx)
+	err := t.impatience(ctx, wants)
+	t.mu.Lock()
+	answered, alone := t.wants == toGoOn, t.departed && len(t.seats) == 1
+	if !answered && !alone {
 		t.empty()
-		b.mu.Unlock()
-		wake(t.wake)
+		t.mu.Unlock()
+		t.broker.drop(t.cohort)
 		return reply{err: err}
 	}
-	b.mu.Unlock()
+	t.mu.Unlock()
 	if !answered {
 		t.cancel()
 	}
 	return <-t.reply
 }
 
-// impatience says that there was no more time, and why it took so long. The
-// broker's mutex is held.
-func (t *seat) impatience(ctx context.Context) error {
-	switch away := t.broker.away.err; {
-	case t.wants > toConnect:
+// impatience says that there was no more time for a step, and why it took so
+// long.
+func (t *seat) impatience(ctx context.Context, wants step) error {
+	if wants > toConnect {
 		return &failure{GapHandshakeFailed, fmt.Errorf("waiting for the sessions of the same connection: %w", context.Cause(ctx))}
-	case away != nil:
+	}
+	if away := t.broker.absent(); away != nil {
 		return away
 	}
 	return &failure{GapPeerUnreachable, fmt.Errorf("waiting for a control connection: %w", context.Cause(ctx))}
 }
 
-// empty empties the seat. The broker's mutex is held.
+// empty empties the seat. The cohort's mutex is held.
 func (t *seat) empty() {
 	t.left = true
 	t.seats = slices.DeleteFunc(t.seats, func(other *seat) bool { return other == t })
-	if !t.departed && len(t.seats) == 0 {
-		t.broker.remove(t.cohort)
-		t.strand(nil)
+	if t.wants == toGoOn {
+		t.thinking--
+	}
+	t.look()
+}
+
+// look wakes the cohort when nobody is left to be waited for. The cohort's mutex
+// is held.
+func (c *cohort) look() {
+	if c.thinking == 0 {
+		wake(c.wake)
 	}
 }
 
 // leave empties the seat, if that is not so yet. The last one closes the
 // connection.
 func (t *seat) leave() {
-	b := t.broker
-	b.mu.Lock()
+	t.mu.Lock()
 	if !t.left {
 		t.empty()
 	}
-	last := len(t.seats) == 0
-	b.mu.Unlock()
-	wake(t.wake)
-	if last {
+	departed, last := t.departed, len(t.seats) == 0
+	t.mu.Unlock()
+	switch {
+	case !departed:
+		t.broker.drop(t.cohort)
+	case last:
 		t.cancel()
 		<-t.done
 	}
@@ -222,30 +240,34 @@ func (t *seat) leave() {
 // afterwards does f when the connection is closed: until then the peer may go on
 // with what it was asked for.
 func (t *seat) afterwards(f func()) {
-	t.broker.mu.Lock()
+	t.mu.Lock()
 	if !t.over {
 		t.after = append(t.after, f)
 		f = func() {}
 	}
-	t.broker.mu.Unlock()
+	t.mu.Unlock()
 	f()
 }
 
-// strand ends a cohort that has not departed, for err. The broker's mutex is
-// held.
+// strand ends, for err, a cohort that does not depart.
 func (c *cohort) strand(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, t := range c.seats {
 		t.answer(reply{err: err})
 	}
-	c.departed, c.begun, c.over = true, true, true
+	c.departed, c.over = true, true
 	c.cancel()
 	close(c.done)
 }
 
-// answer tells who waits, or will ask, what has come of it. The broker's mutex is
+// answer tells who waits, or will ask, what has come of it. The cohort's mutex is
 // held.
 func (t *seat) answer(r reply) {
-	t.wants = toGoOn
+	if t.wants != toGoOn {
+		t.wants = toGoOn
+		t.thinking++
+	}
 	t.reply <- r
 }
 
@@ -287,9 +309,9 @@ func (c *cohort) run() {
 // and who wants it; toGoOn if all seats are empty.
 func (c *cohort) turn() (step, []*seat) {
 	for ; ; <-c.wake {
-		c.broker.mu.Lock()
+		c.mu.Lock()
 		wants, asking := c.earliest()
-		c.broker.mu.Unlock()
+		c.mu.Unlock()
 		if len(asking) > 0 || wants == toGoOn {
 			return wants, asking
 		}
@@ -297,43 +319,48 @@ func (c *cohort) turn() (step, []*seat) {
 }
 
 // earliest is turn without the waiting: nobody asks if somebody is still to be
-// waited for. The broker's mutex is held.
-func (c *cohort) earliest() (step, []*seat) {
-	const never = toStop + 1
+// waited for. The cohort's mutex is held.
+func (c *cohort) earliest() (wants step, asking []*seat) {
+	const none = toStop + 1
 	if len(c.seats) == 0 {
 		return toGoOn, nil
 	}
-	wants := never
+	if c.thinking > 0 {
+		return none, nil
+	}
+	wants = none
 	for _, t := range c.seats {
 		wants = min(wants, t.wants)
 	}
-	if wants == toGoOn {
-		return never, nil
-	}
-	var asking []*seat
 	for _, t := range c.seats {
-		switch {
-		case t.wants == wants:
+		if t.wants == wants {
 			asking = append(asking, t)
-		case wants == toConnect:
-			// What it has is on the connection that is to be given up.
-			t.answer(reply{err: errAnew})
-			asking, wants = nil, never
-		}
-		if wants == never {
-			break
 		}
 	}
-	return wants, asking
+	if wants != toConnect || len(asking) == len(c.seats) {
+		return wants, asking
+	}
+	// What the others have is on the connection that is to be given up.
+	for _, t := range c.seats {
+		if t.wants != wants {
+			t.answer(reply{err: errAnew})
+		}
+	}
+	return none, nil
 }
 
 // tell answers those who have not left meanwhile.
 func (c *cohort) tell(asking []*seat, r reply) {
-	c.broker.mu.Lock()
-	defer c.broker.mu.Unlock()
-	for _, t := range asking {
+	c.tellEach(asking, func(int) reply { return r })
+}
+
+// tellEach is tell where the i-th of them has an answer of his own.
+func (c *cohort) tellEach(asking []*seat, r func(i int) reply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, t := range asking {
 		if !t.left {
-			t.answer(r)
+			t.answer(r(i))
 		}
 	}
 }
@@ -351,7 +378,7 @@ func (c *cohort) connect(ctx context.Context, asking []*seat) {
 		return
 	}
 	c.broker.met()
-	c.client, c.path = client, path
+	c.client = client
 	c.tell(asking, reply{path: path, client: client})
 }
 
@@ -370,34 +397,32 @@ func (b *Broker) connect(ctx context.Context) (*control.Client, Path, error) {
 
 // request asks for sessions.
 func (c *cohort) request(ctx context.Context, asking []*seat) {
-	c.broker.mu.Lock()
+	c.mu.Lock()
 	specs := make([]owamp.SessionSpec, len(asking))
 	for i, t := range asking {
 		specs[i] = t.spec
 	}
-	c.broker.mu.Unlock()
+	c.mu.Unlock()
 	answers, err := c.client.Request(ctx, specs)
 	if err != nil {
 		c.tell(asking, reply{err: refusal(err, "Request-Session")})
 		return
 	}
-	c.broker.mu.Lock()
+	c.mu.Lock()
 	for i, a := range answers {
 		if a.Accept == owamp.AcceptOK && specs[i].ConfReceiver {
 			c.owed = append(c.owed, owamp.SendReport{SID: a.SID})
 		}
 	}
-	c.broker.mu.Unlock()
-	for i, a := range answers {
-		c.tell(asking[i:i+1], reply{answer: a})
-	}
+	c.mu.Unlock()
+	c.tellEach(asking, func(i int) reply { return reply{answer: answers[i]} })
 }
 
 // await tells the sessions when the peer has stopped them, or is lost.
 func (c *cohort) await(client *control.Client) {
 	_, err := client.Await(context.WithoutCancel(c.life))
-	c.broker.mu.Lock()
-	defer c.broker.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, t := range c.seats {
 		t.stopped <- err
 	}
@@ -407,9 +432,9 @@ func (c *cohort) await(client *control.Client) {
 func (c *cohort) stop() ([]owamp.SendReport, error) {
 	ctx, cancel := context.WithTimeout(c.life, setupTimeout)
 	defer cancel()
-	c.broker.mu.Lock()
+	c.mu.Lock()
 	owed := slices.Clone(c.owed)
-	c.broker.mu.Unlock()
+	c.mu.Unlock()
 	return c.client.Stop(ctx, owed)
 }
 
@@ -430,9 +455,10 @@ func (c *cohort) hangUp() {
 	if c.client != nil {
 		c.client.Close()
 	}
-	c.broker.mu.Lock()
-	defer c.broker.mu.Unlock()
-	c.client, c.owed = nil, nil
+	c.client = nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owed = nil
 }
 
 // end gives back what c has, when all seats are empty; reading is what reads
@@ -442,10 +468,10 @@ func (c *cohort) end(reading *sync.WaitGroup) {
 	c.hangUp()
 	reading.Wait()
 	c.settled()
-	c.broker.mu.Lock()
+	c.mu.Lock()
 	c.over = true
 	after := c.after
-	c.broker.mu.Unlock()
+	c.mu.Unlock()
 	for _, f := range after {
 		f()
 	}
