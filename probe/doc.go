@@ -24,7 +24,8 @@
 // thread, which exists while there is something to send. It sleeps until
 // shortly before the next packet is due, waits awake for the rest, stamps the
 // packet and hands it to the kernel, one packet a call. How much of that is
-// sleep is a matter of [Pacing]. What is late is sent at once, and skipped once
+// sleep is a matter of [Pacing]; where it is allowed to, the thread goes before all
+// others of the host, as long as it sleeps. What is late is sent at once, and skipped once
 // it is later than the session's time-out; later packets are due when they would
 // have been. [Engine.Slip] says how punctual they have been.
 //
