@@ -57,13 +57,13 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 		return err
 	}
 	defer engine.Close()
-	cli.WarnClock(clock.State().Synchronized, p.log)
 	setUp, cancel := until(ctx, early) // as long as there is nothing to report
 	defer cancel()
 	how, err := p.conn.Config(setUp, p.log)
 	if err != nil {
 		return unlessInterrupted(setUp, err)
 	}
+	cli.WarnClock(clock.State().Synchronized, p.log)
 	var from *aside.File
 	if p.from {
 		if from, err = sessionFile(p.fromFile); err != nil {
