@@ -220,26 +220,26 @@ func (t *trial) judge(b *LossBurst) {
 	if t.host != nil {
 		b.Activity = t.host.Between(from, to)
 	}
-	drops := uint64(0)
+	drops, inside := uint64(0), uint64(0)
 	if t.incidents != nil {
 		b.Incidents = t.incidents(from, to)
 		drops = t.unclaimed(from, to, b.Incidents.Drops)
 	}
 	if t.inside != nil {
 		n := t.inside()
-		drops += n - t.counted
-		b.Incidents.Drops += n - t.counted
-		t.counted = n
+		inside, t.counted = n-t.counted, n
+		b.Incidents.Drops += inside
 	}
-	t.divide(b, drops)
-	t.claimed += b.Lost[CauseHost]
+	t.divide(b, inside+drops)
+	t.claimed += b.Lost[CauseHost] - min(b.Lost[CauseHost], inside)
 }
 
 // unclaimed returns how many of the drops between from and to may be held
-// against another burst: two bursts that are close to each other are not both
-// those of the same drops.
+// against another burst: two bursts that are not far from each other are not both
+// those of the same drops, of which it may be known only that they were between
+// two packets that are seconds apart.
 func (t *trial) unclaimed(from, to owamp.Timestamp, drops uint64) uint64 {
-	if t.claimed == 0 || from.After(t.claimTo) {
+	if t.claimed == 0 || from.Sub(t.claimTo) > maxBurst {
 		t.claimFrom, t.claimed = from, 0
 	} else {
 		all := t.incidents(t.claimFrom, to).Drops
