@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,7 +124,7 @@ func FuzzRawChecksum(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0xff}, 48), []byte{0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, packet, padding []byte) {
 		packet = packet[:len(packet)&^1]
-		payload := append(packet[:len(packet):len(packet)], padding...)
+		payload := append(slices.Clip(packet), padding...)
 		if len(payload) > rawLongest {
 			return
 		}
