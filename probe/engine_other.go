@@ -66,6 +66,9 @@ func (*Port) Close() error { return nil }
 // Drain returns the zero time.
 func (*Receiving) Drain() owamp.Timestamp { return 0 }
 
+// Drained is Drain.
+func (*Receiving) Drained() owamp.Timestamp { return 0 }
+
 // Stats returns zeros.
 func (*Receiving) Stats() ReceiveStats { return ReceiveStats{} }
 

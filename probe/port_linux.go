@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ type Port struct {
 	receiving map[peer]*Receiving
 	sending   map[*Sending]struct{}
 	drained   owamp.Timestamp // what had arrived by then has been delivered
+	looked    time.Time       // when the port was emptied last
 	strangers uint64
 	drops     dropMeter
 	told      uint64 // of the drops, how many sessions have counted

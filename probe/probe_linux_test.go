@@ -584,6 +584,28 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// Who asks again and again gets what has arrived, if not each time, and is never
+// promised more than that.
+func TestDrained(t *testing.T) {
+	e := newEngine(t, Config{Gather: time.Hour}) // nobody else empties the port
+	p := listen(t, e, loopback4)
+	peer, from := raw(t, p)
+	in := newInbox()
+	r := receive(t, p, from, 34, in.batch)
+	for seq := range uint32(20) {
+		peer.Write(packet(seq, 34))
+		sent, drained := e.clock.Now(), owamp.Timestamp(0)
+		for deadline := time.Now().Add(10 * time.Second); drained.Before(sent); drained = r.Drained() {
+			if time.Now().After(deadline) {
+				t.Fatalf("drained up to %v before packet %d was sent", sent.Sub(drained), seq)
+			}
+		}
+		if n := len(in.records()); n != int(seq)+1 {
+			t.Fatalf("%d packets are there, want %d: it was said that they are", n, seq+1)
+		}
+	}
+}
+
 func TestNothingToSend(t *testing.T) {
 	e := newEngine(t, Config{})
 	from, to := listen(t, e, loopback4), listen(t, e, loopback4)

@@ -347,6 +347,7 @@ func (p *Port) peerOf(from netip.AddrPort) (k peer) {
 // drainRings delivers what the kernel has handed over for the port.
 func (p *Port) drainRings() {
 	var certain owamp.Timestamp
+	began := time.Now()
 	for i, t := range p.taps {
 		t.mu.Lock()
 		t.read()
@@ -357,6 +358,7 @@ func (p *Port) drainRings() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.looked = began
 	if !p.closed && p.drained.Before(certain) {
 		p.drained = certain
 	}

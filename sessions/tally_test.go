@@ -204,8 +204,9 @@ func TestSnapshotBesideRecording(t *testing.T) {
 // silence is a source of nothing.
 type silence struct{}
 
-func (silence) Drain() owamp.Timestamp { return new(memwire.Clock).Now() }
-func (silence) Close()                 {}
+func (silence) Drain() owamp.Timestamp   { return new(memwire.Clock).Now() }
+func (silence) Drained() owamp.Timestamp { return new(memwire.Clock).Now() }
+func (silence) Close()                   {}
 
 // A stream cannot be made of what cannot be measured.
 func TestNewStreamErrors(t *testing.T) {

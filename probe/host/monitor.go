@@ -33,12 +33,14 @@ type Config struct {
 // Its methods may be called by any goroutine.
 type Monitor struct {
 	now  func() owamp.Timestamp
-	read func(*Sample) // fills in what there is
+	read func(*Sample) // fills in what there is; sampling is held
 
-	mu      sync.Mutex
-	ring    []Sample
-	next    int // where the next sample goes, once the ring is full
-	devices devices
+	sampling sync.Mutex // held while a sample is taken; not to be asked for with mu held
+	devices  devices    // guarded by it
+
+	mu   sync.Mutex // guards the rest
+	ring []Sample
+	next int // where the next sample goes, once the ring is full
 }
 
 // New returns a monitor. It knows nothing before it runs.
@@ -53,9 +55,9 @@ func (m *Monitor) Run(ctx context.Context) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		m.mu.Lock()
+		m.sampling.Lock()
 		m.sample()
-		m.mu.Unlock()
+		m.sampling.Unlock()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -67,20 +69,17 @@ func (m *Monitor) Run(ctx context.Context) {
 // Watch says that test packets come to, or go from, an address of this host: its
 // network interface is watched from now on.
 func (m *Monitor) Watch(local netip.Addr) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.sampling.Lock()
+	defer m.sampling.Unlock()
 	m.devices.watch(local)
 }
 
 // Between returns what this host did between two times. Samples are a second
 // apart, so what it did a second before or after may be part of it.
 func (m *Monitor) Between(from, to owamp.Timestamp) Activity {
+	m.cover(to)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// A monitor that was never started does not begin to work because it is asked.
-	if last := m.last(); last != nil && last.At.Before(to) && m.now().Sub(last.At) >= soon {
-		m.sample()
-	}
 	first := len(m.ring) // samples that are not after from, of which the last counts; most ask of a moment ago
 	for first > 0 && m.at(first-1).At.After(from) {
 		first--
@@ -107,11 +106,33 @@ func (m *Monitor) Latest() Sample {
 	return Sample{}
 }
 
-// sample takes a sample. m.mu is held.
+// cover takes a sample if the last one is before a time and not of a moment ago.
+// Those who ask at the same time wait for one. A monitor that was never started
+// does not begin to work because it is asked.
+func (m *Monitor) cover(to owamp.Timestamp) {
+	stale := func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		last := m.last()
+		return last != nil && last.At.Before(to) && m.now().Sub(last.At) >= soon
+	}
+	if !stale() {
+		return
+	}
+	m.sampling.Lock()
+	defer m.sampling.Unlock()
+	if stale() {
+		m.sample()
+	}
+}
+
+// sample takes a sample. m.sampling is held.
 func (m *Monitor) sample() {
 	var s Sample
 	m.read(&s)
 	s.At = m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.add(s)
 }
 

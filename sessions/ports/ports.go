@@ -34,6 +34,7 @@ type Port interface {
 // A Receiving is the receiving half of a session; see probe.Receiving.
 type Receiving interface {
 	Drain() owamp.Timestamp
+	Drained() owamp.Timestamp
 	Close()
 	Stats() probe.ReceiveStats
 	Incidents(from, to owamp.Timestamp) probe.Incidents

@@ -31,6 +31,8 @@ func (s *source) Drain() owamp.Timestamp {
 	return now()
 }
 
+func (s *source) Drained() owamp.Timestamp { return s.Drain() }
+
 func (s *source) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -38,6 +38,8 @@ type Source interface {
 	// Drain delivers everything that has arrived and returns the time up to
 	// which that is so.
 	Drain() owamp.Timestamp
+	// Drained does so, or returns such a time of a moment ago.
+	Drained() owamp.Timestamp
 	// Close ends the delivery: no batch comes after it returns.
 	Close()
 }
@@ -227,7 +229,7 @@ func (r *Recorder) keep(err error) {
 // expire takes over what has come, declares the losses that can be declared by
 // now and says after how long there may be more to do. r.mu is held.
 func (r *Recorder) expire() time.Duration {
-	drained := r.source.Drain()
+	drained := r.source.Drained()
 	r.consume()
 	r.next = r.win.Expire(drained, r.lost)
 	if r.cfg.Settled != nil {

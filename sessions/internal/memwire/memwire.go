@@ -147,6 +147,8 @@ func (p *port) Receive(s probe.ReceiveSpec, b probe.Batch) (ports.Receiving, err
 
 func (r *receiving) Drain() owamp.Timestamp { return r.port.now() }
 
+func (r *receiving) Drained() owamp.Timestamp { return r.Drain() }
+
 func (r *receiving) Incidents(from, to owamp.Timestamp) probe.Incidents {
 	return r.port.incidents(from, to)
 }
