@@ -594,7 +594,7 @@ func TestDrained(t *testing.T) {
 	r := receive(t, p, from, 34, in.batch)
 	for seq := range uint32(20) {
 		peer.Write(packet(seq, 34))
-		sent, drained := e.clock.Now(), owamp.Timestamp(0)
+		sent, drained := e.clock.Now(), r.Drained()
 		for deadline := time.Now().Add(10 * time.Second); drained.Before(sent); drained = r.Drained() {
 			if time.Now().After(deadline) {
 				t.Fatalf("drained up to %v before packet %d was sent", sent.Sub(drained), seq)
