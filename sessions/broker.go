@@ -134,10 +134,6 @@ func (b *Broker) board(due time.Time, over owamp.Timestamp) *seat {
 		b.depart(c)
 		return t
 	}
-	soonest := time.Now().Add(brief)
-	if due.Before(soonest) {
-		due = soonest
-	}
 	i := slices.IndexFunc(b.forming, func(c *cohort) bool { return c.fits(over) })
 	if i < 0 {
 		i = len(b.forming)

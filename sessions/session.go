@@ -173,7 +173,7 @@ func (s *session) open(ctx context.Context, events chan<- event) error {
 
 // due returns when the session is to be asked for, and about when it is over.
 func (s *session) due() (time.Time, owamp.Timestamp) {
-	now, begin, wait := s.cfg.Clock.Now(), s.start, time.Duration(0)
+	now, begin, wait := s.cfg.Clock.Now(), s.start, brief
 	if s.fixed {
 		wait = s.start.Sub(now) - lead - setupTrips*s.rtt
 	} else if begin = now.AddDuration(shortLead); s.start.After(begin) {
