@@ -116,8 +116,8 @@ func TestCohorts(t *testing.T) {
 		// They drift apart by 5.5 s a session, and what begins together does not
 		// end within 2 s.
 		{100, time.Second, owamp.SlotExponential, 2 * time.Hour, 90, 14000},
-		// Sessions of 3 s, of which some exist at once.
-		{100, 100 * time.Millisecond, owamp.SlotExponential, 5 * time.Minute, 60, 1500},
+		// Sessions of 3 s, of which 5 exist at once: at first they wait for nobody.
+		{100, 100 * time.Millisecond, owamp.SlotExponential, 5 * time.Minute, 100, 1500},
 	} {
 		t.Run(fmt.Sprintf("%d/%v/%v", test.streams, test.mean, test.slot), func(t *testing.T) {
 			t.Parallel()
