@@ -1,4 +1,4 @@
-// Package bench holds the benchmarks of whole programs, side by side with the
-// C suite's where OWAMP_REFERENCE_DIR says where those are. Benchmarks of single
-// pieces stay beside their code.
+// Package bench holds the benchmark of many streams through one owagent and one
+// owampd. Beside it are compare, which runs both suites side by side, and guard,
+// which watches the hot path. Benchmarks of single pieces stay beside their code.
 package bench

@@ -19,6 +19,10 @@ import (
 	"owl/internal/netlab"
 )
 
+// clockTick is the unit of processor time in /proc, the same on all systems that
+// Linux programs see.
+const clockTick = 10 * time.Millisecond
+
 // A program is one that runs, and what it takes.
 type program struct {
 	name    string

@@ -26,6 +26,9 @@ const (
 	// skipsAtOnce is how many overdue packets a session skips before the others
 	// get their turn.
 	skipsAtOnce = 64
+	// manySkips is how many gaps in what a session has sent say that its host
+	// cannot keep up.
+	manySkips = maxSkips / 16
 	// maxDatagram is a length in octets that no UDP packet can have: buffers
 	// need not be longer for the kernel to refuse them.
 	maxDatagram = 1 << 16
@@ -46,6 +49,7 @@ type Sending struct {
 	index    int             // in the queue, -1: not there
 	seq      uint32
 	skips    skips
+	behind   bool // this host cannot keep up
 	packet   []byte
 	to       sockaddr
 	raw      *rawSession // nil: from the port's UDP socket
@@ -191,7 +195,7 @@ func (s *Sending) step(l *lane) bool {
 		l.left.begin(s)
 		now := l.clock.Now()
 		slip := now.Sub(s.due)
-		if slip > s.spec.Timeout.Duration() {
+		if s.isOverdue(slip) {
 			l.left.cancel(s)
 			l.incidents.sent(now, slip)
 			return s.skipOverdue(now)
@@ -255,11 +259,28 @@ func (s *Sending) skipOverdue(now owamp.Timestamp) bool {
 		if !s.skip() || !s.next(now) {
 			return false
 		}
-		if now.Sub(s.due) <= s.spec.Timeout.Duration() {
+		if !s.isOverdue(now.Sub(s.due)) {
 			break
 		}
 	}
 	return true
+}
+
+// isOverdue reports whether a packet that is so late is to be skipped. A host that
+// cannot keep up would send every other packet a time-out late, and run out of
+// room to note those between: so once there are many it skips more of them, and
+// is less late for a while.
+func (s *Sending) isOverdue(slip time.Duration) bool {
+	timeout := s.spec.Timeout.Duration()
+	switch {
+	case slip > timeout:
+		s.behind = len(s.skips.ranges) >= manySkips
+		return true
+	case s.behind && slip > timeout/2:
+		return true
+	}
+	s.behind = false
+	return false
 }
 
 // skip notes that the current packet is not sent. It reports false when there

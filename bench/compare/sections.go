@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A section measures one thing of both suites.
@@ -302,26 +304,40 @@ func readings(ctx context.Context, b *bench) ([]figure, error) {
 	return all, nil
 }
 
-// highRates measures what Owl loses at rates that the reference does not reach:
-// one stream for 10 s.
+// highRates measures what becomes of the packets of one stream at rates that the
+// reference does not reach, for 10 s, and how fast a bare loop can send at all.
 func highRates(ctx context.Context, b *bench) ([]figure, error) {
 	const length = 10
 	keys := filepath.Join(b.scratch, "keys.pfs")
 	if err := os.WriteFile(keys, fmt.Appendf(nil, "%s\t%x\n", user, passphrase), 0o600); err != nil {
 		return nil, err
 	}
-	var all []figure
+	bare := figure{Section: "high", Name: "a bare loop of sendto", Unit: "packets/s"}
+	for range b.rounds {
+		rate, err := bareRate(ctx)
+		if err != nil {
+			return nil, err
+		}
+		bare.values[0] = append(bare.values[0], rate)
+	}
+	bare.settle()
+	all := []figure{bare}
 	for _, c := range []struct {
 		name    string
 		rate    int
 		options []string
 	}{
+		{"open mode", 100_000, nil},
+		{"open mode", 200_000, nil},
 		{"open mode", 400_000, nil},
+		{"encrypted mode", 100_000, []string{"-A", "E", "-u", user, "-k", keys}},
 		{"encrypted mode", 200_000, []string{"-A", "E", "-u", user, "-k", keys}},
 	} {
-		lost := figure{Section: "high", Name: fmt.Sprintf("%s, %d packets/s: lost", c.name, c.rate), Unit: "packets", none: true}
-		unsent := figure{Section: "high", Name: fmt.Sprintf("%s, %d packets/s: not sent", c.name, c.rate), Unit: "packets", none: true}
-		median := figure{Section: "high", Name: fmt.Sprintf("%s, %d packets/s: median delay", c.name, c.rate), Unit: "µs"}
+		at := fmt.Sprintf("%s, %d packets/s: ", c.name, c.rate)
+		aim := c.rate == 400_000 || c.options != nil && c.rate == 200_000
+		lost := figure{Section: "high", Name: at + "lost", Unit: "packets", none: aim}
+		unsent := figure{Section: "high", Name: at + "not sent", Unit: "packets", none: aim}
+		median := figure{Section: "high", Name: at + "median delay", Unit: "µs"}
 		for range b.rounds {
 			p, err := b.session(ctx, b.owl, length*c.rate, float64(c.rate), c.options)
 			if err != nil {
@@ -336,5 +352,30 @@ func highRates(ctx context.Context, b *bench) ([]figure, error) {
 			all = append(all, *f)
 		}
 	}
-	return slices.Clip(all), nil
+	return all, nil
+}
+
+// bareRate returns how many packets a second one thread can send over loopback
+// that does nothing else, to a socket that nobody reads.
+func bareRate(ctx context.Context) (float64, error) {
+	to, err := new(net.ListenConfig).ListenPacket(ctx, "udp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer to.Close()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	addr := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: to.LocalAddr().(*net.UDPAddr).Port}
+	packet := make([]byte, 48)
+	const packets = 300_000
+	began := time.Now()
+	for range packets {
+		if err := unix.Sendto(fd, packet, 0, addr); err != nil {
+			return 0, err
+		}
+	}
+	return packets / time.Since(began).Seconds(), nil
 }

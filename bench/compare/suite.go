@@ -45,6 +45,10 @@ func (b *bench) suites() []suite {
 	return []suite{b.owl, *b.reference}
 }
 
+// timeout is that of all sessions, in seconds: as long as a window of 4 million
+// packets allows at the highest rate, and some less.
+const timeout = "3"
+
 // A user is who may measure in the modes that want one.
 const user, passphrase = "compare", "side by side"
 
@@ -138,7 +142,7 @@ func (v *server) stream(ctx context.Context, packets int, rate float64, options 
 	if err != nil {
 		return nil, err
 	}
-	args := append(options, "-p", "-d", dir, "-L", "1", "-c", fmt.Sprint(packets), "-i", fmt.Sprint(1/rate), v.addr)
+	args := append(options, "-p", "-d", dir, "-L", timeout, "-c", fmt.Sprint(packets), "-i", fmt.Sprint(1/rate), v.addr)
 	s := &stream{cmd: exec.CommandContext(ctx, filepath.Join(v.Dir, "powstream"), args...), log: new(bytes.Buffer), files: make(chan string, 64), name: v.Name}
 	s.cmd.Stderr = s.log
 	stdout, err := s.cmd.StdoutPipe()
