@@ -363,7 +363,7 @@ func bareRate(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	defer to.Close()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		return 0, err
 	}
