@@ -210,12 +210,18 @@ func read(name string) (*packets, error) {
 		due[i] = at
 	}
 	p := new(packets)
+	for _, skip := range r.Skips() {
+		for seq := int(skip.First); seq <= int(skip.Last) && seq < len(due); seq++ {
+			due[seq] = 0 // its sender has not sent it
+		}
+	}
 	for rec, err := range r.Records() {
 		switch {
 		case err != nil:
 			return nil, err
 		case int(rec.Seq) >= len(due):
 			return nil, fmt.Errorf("%s: packet %d of %d", name, rec.Seq, len(due))
+		case due[rec.Seq] == 0:
 		case rec.Lost():
 			p.lost++
 		default:
