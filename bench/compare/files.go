@@ -20,9 +20,8 @@ import (
 // on how many packets there are in a time-out.
 type fileKind struct{ rate, timeout int }
 
-// write writes the file of a session of so many packets, of which few are lost,
-// none twice, in the order in which they come; those
-// that are lost are there when their time-out is over.
+// write writes the file of a session of so many packets, none lost and none
+// twice, in their order.
 func (k fileKind) write(name string, packets uint32) (err error) {
 	at := netip.MustParseAddrPort("127.0.0.1:8760")
 	spec := &owamp.SessionSpec{
@@ -49,27 +48,13 @@ func (k fileKind) write(name string, packets uint32) (err error) {
 	random := rand.New(rand.NewPCG(1, 2))
 	precision := owamp.NewErrorEstimate(20*time.Microsecond, true)
 	due := spec.Start
-	var lost []owamp.Record // whose time-out is not over
 	for seq := range packets {
 		due = due.Add(generator.Next())
-		for len(lost) > 0 && lost[0].Sent.Add(spec.Timeout).Before(due) {
-			if err := w.Write(lost[0]); err != nil {
-				return err
-			}
-			lost = lost[1:]
-		}
 		rec := owamp.Record{Seq: seq, Sent: due, SentErr: precision, RecvErr: precision, TTL: 254}
-		if random.IntN(1000) == 0 {
-			lost = append(lost, rec)
-			continue
-		}
 		rec.Recv = due.AddDuration(20*time.Microsecond + time.Duration(random.IntN(10_000)))
 		if err := w.Write(rec); err != nil {
 			return err
 		}
-	}
-	if err := w.Write(lost...); err != nil {
-		return err
 	}
 	return w.Finish(packets, nil, due.AddDuration(2*time.Duration(k.timeout)*time.Second))
 }

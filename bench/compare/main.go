@@ -107,30 +107,32 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		b.reference = &suite{Name: "reference", Dir: o.reference}
 	}
 	report := newReport()
+	var failed error
 	for _, s := range sections {
 		if !o.only.MatchString(s.name) {
 			continue
 		}
 		fmt.Fprintf(stderr, "%s: %s\n", time.Now().Format(time.TimeOnly), s.name)
 		figures, err := s.measure(ctx, b)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		if err != nil { // what others have measured is still worth something
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
 		}
 		report.Figures = append(report.Figures, figures...)
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	report.end()
 	if err := report.write(stdout); err != nil {
 		return err
 	}
 	if o.json != "" {
-		if err := report.writeJSON(o.json); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, report.writeJSON(o.json))
 	}
 	if o.plot != "" {
-		return report.draw(o.plot)
+		failed = errors.Join(failed, report.draw(o.plot))
 	}
-	return nil
+	return failed
 }
 
 // build builds Owl's programs.
