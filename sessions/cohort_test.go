@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/probe"
 	"owl/sessions"
@@ -26,16 +27,6 @@ type crowd struct {
 	cancels []context.CancelFunc
 	running sync.WaitGroup
 	most    int // connections that existed at once
-}
-
-// many returns how many streams a test has that is about n of them. The race
-// detector dies of more than some hundred thousand goroutines with timers in one
-// bubble, and takes its time before.
-func many(n int) int {
-	if raceEnabled {
-		return n / 5
-	}
-	return n
 }
 
 // gather begins to measure with n streams, one each 2 ms, of which every other
@@ -122,19 +113,19 @@ func TestCohorts(t *testing.T) {
 		most, dial int // connections at once, and in all
 	}{
 		// They stay together: 45 s of each 30 s, in 16 cohorts of 64.
-		{many(1000), time.Second, owamp.SlotFixed, 10 * time.Minute, 40, 400},
+		{1000, time.Second, owamp.SlotFixed, 10 * time.Minute, 40, 400},
 		// They drift apart by 5.5 s a session, and what begins together does not
 		// end within 2 s.
-		{many(100), time.Second, owamp.SlotExponential, 2 * time.Hour, 90, 14000},
+		{100, time.Second, owamp.SlotExponential, 2 * time.Hour, 90, 14000},
 		// Sessions of 3 s, of which 5 exist at once: at first they wait for nobody.
-		{many(100), 100 * time.Millisecond, owamp.SlotExponential, 5 * time.Minute, 100, 1500},
+		{100, 100 * time.Millisecond, owamp.SlotExponential, 5 * time.Minute, 100, 1500},
 	} {
 		t.Run(fmt.Sprintf("%d/%v/%v", test.streams, test.mean, test.slot), func(t *testing.T) {
 			t.Parallel()
 			if testing.Short() {
-				test.long /= 4
+				test.long /= 8
 			}
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(5*time.Millisecond, nil)
 				cfg := config(30, test.mean, time.Second)
@@ -161,7 +152,7 @@ func TestCohorts(t *testing.T) {
 // A stream that ends, and one that begins anew, leave their cohort; those that
 // stay do not notice.
 func TestCohortLeft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(5*time.Millisecond, nil)
 		c := w.gather(8, config(300, 100*time.Millisecond, time.Second), nil)
@@ -193,7 +184,7 @@ func TestCohortLeft(t *testing.T) {
 
 // What a server refuses to one stream others have.
 func TestCohortRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(5*time.Millisecond, nil)
 		c := w.gather(8, config(300, 100*time.Millisecond, time.Second), func(i int, cfg *sessions.StreamConfig) {
@@ -216,7 +207,7 @@ func TestCohortRefused(t *testing.T) {
 
 // With a connection its cohort is lost, and nothing else.
 func TestCohortCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(5*time.Millisecond, nil)
 		c := w.gather(100, config(300, 100*time.Millisecond, time.Second), func(_ int, cfg *sessions.StreamConfig) { cfg.Send = false })
@@ -259,9 +250,9 @@ func TestCohortOutage(t *testing.T) {
 		{name: "away at first", reason: sessions.GapPeerUnreachable, startsAway: true},
 	} {
 		t.Run(way.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				const away = 5 * time.Minute
-				streams := many(500)
+				streams := 500
 				w := newWorld(t)
 				cfg := config(60, 500*time.Millisecond, time.Second)
 				var c *crowd
@@ -321,7 +312,7 @@ func TestCohortOutage(t *testing.T) {
 func TestCohortEndAtAnyTime(t *testing.T) {
 	for at := 20 * time.Millisecond; at < 14*time.Second; at += 777 * time.Millisecond {
 		for _, mute := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(20*time.Millisecond, func(c *server.Config) { c.EndDelay = 500 * time.Millisecond })
 				c := w.gather(10, config(20, 100*time.Millisecond, time.Second), nil)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/sessions"
 )
@@ -74,7 +75,7 @@ func TestDay(t *testing.T) {
 }
 
 func testDay(t *testing.T, send bool) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const packets = 300
 		w := newWorld(t)
 		fate := new(dailyFate)

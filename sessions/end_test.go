@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/sessions"
 )
 
@@ -17,7 +17,7 @@ func TestEndAtAnyTime(t *testing.T) {
 		for at := time.Duration(0); at < 25*time.Second; at += 333 * time.Millisecond {
 			t.Run(fmt.Sprintf("%+v %v", way, at), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					h := w.serve(20*time.Millisecond, nil)
 					cfg := config(50, 100*time.Millisecond, time.Second)
@@ -66,7 +66,7 @@ func wantUnfetched(t *testing.T, log string, want bool) {
 
 // A restart keeps what was measured and goes on at once.
 func TestRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
 		w.start(config(300, 100*time.Millisecond, 2*time.Second))
@@ -97,7 +97,7 @@ func TestClockSet(t *testing.T) {
 	for i := range 2 * len(steps) {
 		step, send := steps[i/2], i%2 == 1
 		t.Run(fmt.Sprint(step, " send ", send), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(time.Millisecond, nil)
 				cfg := config(300, 100*time.Millisecond, 2*time.Second)
@@ -142,7 +142,7 @@ func TestEra(t *testing.T) {
 }
 
 func testEra(t *testing.T, send bool) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		end := time.Date(2036, 2, 7, 6, 28, 16, 0, time.UTC)
 		w.clock.Set(time.Until(end) - 44*time.Second)

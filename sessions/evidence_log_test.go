@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/probe"
 	"owl/probe/host"
@@ -72,7 +73,7 @@ func TestLossLines(t *testing.T) {
 // The first loss is told at once, what follows as sums, the more seldom the longer
 // it goes on; after a rest the next one is told at once again.
 func TestLossLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var out lineBuffer
 		var told []string

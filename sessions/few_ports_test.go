@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/probe"
 	"owl/sessions/server"
 )
@@ -20,8 +21,8 @@ func TestFewPorts(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/%v/%v", length, timeout, many), func(t *testing.T) {
 				t.Parallel()
 				for _, send := range []bool{false, true} {
-					synctest.Test(t, func(t *testing.T) { testFewPorts(t, length, timeout, one, many, send) })
-					synctest.Test(t, func(t *testing.T) { testFewPorts(t, length, timeout, many, one, send) })
+					bubble.Test(t, func(t *testing.T) { testFewPorts(t, length, timeout, one, many, send) })
+					bubble.Test(t, func(t *testing.T) { testFewPorts(t, length, timeout, many, one, send) })
 				}
 			})
 		}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/probe"
 	"owl/sessions"
@@ -22,7 +23,7 @@ import (
 // for, also of sessions that are too long for memory; they leave nothing behind,
 // and the pool to whoever made it.
 func TestWithoutDirectory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(10*time.Millisecond, nil)
 		pool := ports.NewPool(w.net, probe.PortRange{}, "")

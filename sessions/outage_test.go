@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/probe"
 	"owl/sessions"
 )
@@ -41,7 +42,7 @@ func (w *world) wantOneGap(reason sessions.GapReason, back time.Time, after time
 }
 
 func TestPeerAwayAtStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.start(config(100, 100*time.Millisecond, time.Second))
 		const away = 5 * time.Minute
@@ -88,7 +89,7 @@ func TestPeerDies(t *testing.T) {
 		"stopped": (*host).stop,
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				const timeout = 2 * time.Second
 				w := newWorld(t)
 				h := w.serve(time.Millisecond, nil)
@@ -146,7 +147,7 @@ func TestPeerDies(t *testing.T) {
 // within the session of that one.
 func TestOneConnectionCut(t *testing.T) {
 	for i := range 4 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			h := w.serve(time.Millisecond, nil)
 			w.start(config(50, 100*time.Millisecond, 3*time.Second))
@@ -185,7 +186,7 @@ func TestConnectionsCutInTurn(t *testing.T) {
 		"last to first": func(left int) int { return left - 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(time.Millisecond, nil)
 				w.start(config(200, 10*time.Millisecond, time.Second))
@@ -218,7 +219,7 @@ func TestConnectionsCutInTurn(t *testing.T) {
 
 // A server that has no room for a second session costs gaps, not the stream.
 func TestRefusedOverlap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.net.Refuse = func(c probe.PortConfig) error {
 			if c.Addr == there && w.net.Ports() > 1 {
@@ -252,7 +253,7 @@ func TestAccounts(t *testing.T) {
 		for seed := range uint64(24) {
 			t.Run(fmt.Sprint(send, seed), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) { testAccounts(t, send, seed) })
+				bubble.Test(t, func(t *testing.T) { testAccounts(t, send, seed) })
 			})
 		}
 	}

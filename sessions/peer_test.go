@@ -7,9 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/probe"
@@ -78,7 +78,7 @@ func TestBadPeer(t *testing.T) {
 			}
 			t.Run(fmt.Sprint(way, n), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					ln := w.listen(time.Millisecond)
 					h := w.serveOn(ln, &limited{Listener: ln, n: n, after: after}, nil)
@@ -118,7 +118,7 @@ func TestNoStopSessions(t *testing.T) {
 		"garbage": func(c net.Conn) { c.Write([]byte(strings.Repeat("\xff", 1000))) },
 	} {
 		t.Run(way, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				ln := w.listen(time.Millisecond)
 				h := w.serveOn(ln, &limited{Listener: ln, n: steps[3], after: after}, nil)
@@ -229,7 +229,7 @@ func (w *world) pretend(p *peerHandler) *host {
 // A peer that always answers with the same port, which would mix up sessions
 // that overlap, is asked again from another one.
 func TestPortCollision(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		p := &peerHandler{answer: owamp.Accepted{Port: 7777}, report: owamp.SendReport{NextSeq: 100}, after: time.Hour}
 		h := w.pretend(p)
@@ -259,7 +259,7 @@ func TestPortCollision(t *testing.T) {
 // A server with a single test port serves sessions that overlap, to several
 // ports of this host.
 func TestSinglePort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, func(c *server.Config) { c.Ports = probe.PortRange{Low: 8760, High: 8760} })
 		w.start(config(100, 100*time.Millisecond, time.Second))
@@ -275,7 +275,7 @@ func TestSinglePort(t *testing.T) {
 // A peer that stops early, or at once, each time, does not make the stream try
 // without a pause.
 func TestStopsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.pretend(&peerHandler{answer: owamp.Accepted{Port: 7777}})
 		w.start(config(100, 100*time.Millisecond, time.Second))
@@ -299,7 +299,7 @@ func TestStopsAtOnce(t *testing.T) {
 
 // What the peer says that it skipped is not sent, which is not lost.
 func TestSkips(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		skips := []owamp.SkipRange{{First: 0, Last: 9}, {First: 50, Last: 50}}
 		h := w.pretend(&peerHandler{

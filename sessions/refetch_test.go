@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/sessions"
@@ -81,7 +82,7 @@ func TestFetchedAgain(t *testing.T) {
 		{"refused", 3, noSession, "Server denied request for session data: Fetch-Ack: refused; trying again in 500ms"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(time.Millisecond, nil)
 				fault := &fetchFault{left: 0, harm: test.harm}
@@ -121,7 +122,7 @@ func TestFetchedAgain(t *testing.T) {
 // What a peer does not give in the end is a gap, with its reason, and the stream
 // goes on with what it does give.
 func TestNeverFetched(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
 		fault := &fetchFault{left: -1, harm: noSession}
@@ -168,7 +169,7 @@ func TestFetchGivenUp(t *testing.T) {
 		{"too many", 2, time.Second, (4096 + 500) * 2 * time.Second, 900 * time.Second, 1100 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(time.Millisecond, nil)
 				fault := &fetchFault{left: -1, harm: cutFetch}
@@ -204,7 +205,7 @@ func TestPeerOfSendDies(t *testing.T) {
 		"silent":  func(h *host) { h.Mute(true); time.Sleep(time.Second); h.kill() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				const timeout = 2 * time.Second
 				w := newWorld(t)
 				h := w.serve(time.Millisecond, nil)
@@ -252,7 +253,7 @@ func TestPeerOfSendDies(t *testing.T) {
 // A partition that no connection notices costs what was under way, and nothing
 // else.
 func TestSendPartition(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
 		cfg := toPeer(100, 100*time.Millisecond, time.Second)
@@ -281,7 +282,7 @@ func TestSendPartition(t *testing.T) {
 func TestEndWhileFetching(t *testing.T) {
 	for name, harm := range map[string]func(net.Conn, []byte) error{"mute": muteFetch, "cut": cutFetch, "refused": noSession} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(10*time.Millisecond, nil)
 				fault := &fetchFault{left: -1, harm: harm}
@@ -311,7 +312,7 @@ func TestEndWhileFetching(t *testing.T) {
 // A stream that ends with sessions that a peer was too busy to give gets them
 // then, if it can.
 func TestFetchedAtTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(10*time.Millisecond, nil)
 		fault := &fetchFault{left: -1, harm: cutFetch}
@@ -335,7 +336,7 @@ func TestFetchedAtTheEnd(t *testing.T) {
 
 // A restart keeps what was measured, and fetches it while the stream goes on.
 func TestSendRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
 		w.start(toPeer(300, 100*time.Millisecond, 2*time.Second))
@@ -356,7 +357,7 @@ func TestSendRestart(t *testing.T) {
 
 // A directory that goes away does not cost what the peer has.
 func TestFetchIntoNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
 		w.start(toPeer(100, 100*time.Millisecond, time.Second))

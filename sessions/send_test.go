@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/probe"
@@ -85,7 +86,7 @@ func TestSend(t *testing.T) {
 		{"slow", 4, 4 * time.Second, time.Second, 1, time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(test.rtt/2, nil)
 				cfg := toPeer(test.n, test.mean, test.timeout)
@@ -159,7 +160,7 @@ func TestSend(t *testing.T) {
 // The summaries of parts come while the session runs, and say of each part what
 // the whole says.
 func TestSendParts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.net.Fate = new(dailyFate).of
 		h := w.serve(5*time.Millisecond, nil)
@@ -212,7 +213,7 @@ func atoi(t *testing.T, s string) (n int) {
 // A peer that takes its time over each request does not make a hole, as long as
 // the request for the next session is answered before that begins.
 func TestSlowGrant(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(10*time.Millisecond, func(c *server.Config) { c.Random = slowRandom{c.Random} })
 		w.start(toPeer(200, 100*time.Millisecond, 3*time.Second))
@@ -246,7 +247,7 @@ func (r slowRandom) Read(b []byte) (int, error) {
 // A server with a single test port takes sessions that overlap, from several
 // ports of this host.
 func TestSendSinglePort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, func(c *server.Config) { c.Ports = probe.PortRange{Low: 8760, High: 8760} })
 		w.start(toPeer(100, 100*time.Millisecond, time.Second))

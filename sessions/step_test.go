@@ -7,8 +7,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"owl/internal/bubble"
 )
 
 // A step that is too small to break the sessions leaves them be. Summaries of
@@ -16,7 +17,7 @@ import (
 func TestSmallStep(t *testing.T) {
 	for _, send := range []bool{false, true} {
 		t.Run(fmt.Sprint("send ", send), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				h := w.serve(time.Millisecond, nil)
 				cfg := config(300, 100*time.Millisecond, 2*time.Second)
@@ -64,7 +65,7 @@ func TestSmallStep(t *testing.T) {
 
 // Small steps that add up to a great one are one.
 func TestStepsAddUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
 		w.start(config(300, 100*time.Millisecond, 2*time.Second))

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/sessions"
 )
 
@@ -19,7 +20,7 @@ func TestChain(t *testing.T) {
 			for _, rtt := range []time.Duration{0, 100 * time.Millisecond, min(length/3, 4*time.Second)} {
 				t.Run(fmt.Sprintf("%v/%v/%v", length, timeout, rtt), func(t *testing.T) {
 					t.Parallel()
-					synctest.Test(t, func(t *testing.T) { testChain(t, length, timeout, rtt) })
+					bubble.Test(t, func(t *testing.T) { testChain(t, length, timeout, rtt) })
 				})
 			}
 		}
@@ -70,7 +71,7 @@ func testChain(t *testing.T, length, timeout, rtt time.Duration) {
 // are under way.
 func TestLead(t *testing.T) {
 	for _, length := range []time.Duration{2 * time.Second, 30 * time.Second} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			cfg := config(100, length/100, 2*time.Second)
 			w := newWorld(t)
 			h := w.serve(20*time.Millisecond, nil)
@@ -93,7 +94,7 @@ func TestLead(t *testing.T) {
 
 // Parts are written before the session that they are of, each when it is over.
 func TestParts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := config(100, 100*time.Millisecond, 2*time.Second)
 		cfg.Part = 25
 		w := newWorld(t)
@@ -142,7 +143,7 @@ func TestParts(t *testing.T) {
 // A stream of sessions that are too short has holes, which it tells of, and
 // does not exhaust itself.
 func TestTooShort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := config(10, 10*time.Millisecond, 20*time.Second)
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
@@ -170,7 +171,7 @@ func TestTooShort(t *testing.T) {
 
 // The wait for the path to be long is told of once, too.
 func TestShortForPath(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Second, nil)
 		w.start(config(100, 20*time.Millisecond, 2*time.Second))

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/window"
 	"owl/probe"
@@ -105,7 +106,7 @@ func TestTallyFetched(t *testing.T) {
 
 // An outage counts as it lasts, from when it began, by its first reason.
 func TestTallyGaps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var clock memwire.Clock
 		tally := sessions.NewTally(&clock)
 		want := func(elapsed, measured, refused, lost time.Duration) {
@@ -233,7 +234,7 @@ func TestNewStreamErrors(t *testing.T) {
 // A directory that goes away costs the data of that time, and the stream goes
 // on when it is back.
 func TestDirectoryAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		h := w.serve(time.Millisecond, nil)
 		w.start(config(100, 100*time.Millisecond, time.Second))

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/internal/testprog"
 	"owl/owamp"
 	"owl/owamp/control"
@@ -192,7 +192,7 @@ func asAlice(t *testing.T, addr, passphrase string) {
 
 // TestAwait: a server that does not end is left after dieby, unless that is 0.
 func TestAwait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		never, begun := make(chan error), time.Now()
 		err := await(never, 5*time.Second)
 		if took := time.Since(begun); took != 5*time.Second || err == nil || err.Error() != "sessions have not ended within 5s (dieby): leaving them" {

@@ -11,9 +11,10 @@ import (
 	"strings"
 	"testing"
 	"testing/slogtest"
-	"testing/synctest"
 	"time"
 	"unicode/utf8"
+
+	"owl/internal/bubble"
 )
 
 func TestLogLines(t *testing.T) {
@@ -228,7 +229,7 @@ func FuzzLogLine(f *testing.F) {
 // TestSyslogStuck: a daemon that takes no lines holds the program up once, not
 // with each line, and is told what it has missed.
 func TestSyslogStuck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		near, far := net.Pipe() // which takes what is read from it
 		w := &syslogWriter{facility: FacilityDaemon, conn: near, stream: true}
 		begun := time.Now()

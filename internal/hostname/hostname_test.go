@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp/stats"
 )
 
@@ -66,7 +67,7 @@ func TestNameAsksForTheAddress(t *testing.T) {
 }
 
 func TestNameWaitsForNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		mute := resolver(func(context.Context, string) ([]string, error) {
 			<-release
@@ -88,7 +89,7 @@ func TestNameWaitsForNobody(t *testing.T) {
 }
 
 func TestCache(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		c := NewCache(resolver(func(_ context.Context, addr string) ([]string, error) {
 			asked.Add(1)
@@ -110,7 +111,7 @@ func TestCache(t *testing.T) {
 }
 
 func TestCacheAsksAgainAfterFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var up atomic.Bool
 		c := NewCache(resolver(func(context.Context, string) ([]string, error) {
 			if !up.Load() {
@@ -141,7 +142,7 @@ func TestCacheAsksAgainAfterFailure(t *testing.T) {
 
 // TestCacheInHurry: who cannot wait any more gets the names that are known.
 func TestCacheInHurry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := NewCache(resolver(func(_ context.Context, addr string) ([]string, error) {
 			time.Sleep(time.Second)
 			return []string{"host-" + addr + "."}, nil

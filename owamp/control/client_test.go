@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 )
@@ -43,7 +43,7 @@ func TestConnectRefused(t *testing.T) {
 		{owamp.ModeOpen, 6, 0, "reading Server-Start: accept code 6, want 0 to 5"},
 	}
 	for _, test := range tests {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			_, err := connectTo(t, test.modes, test.accept, control.ClientConfig{Modes: test.wants})
 			if err == nil || err.Error() != test.err {
 				t.Errorf("offered %v, accept code %d: %v, want %s", test.modes, test.accept, err, test.err)
@@ -58,7 +58,7 @@ func TestConnectRefused(t *testing.T) {
 		})
 	}
 	// A mode that this package cannot is not chosen.
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, err := connectTo(t, 7, 0, control.ClientConfig{Modes: owamp.ModeEncrypted})
 		if !errors.Is(err, control.ErrNoCommonMode) {
 			t.Errorf("encrypted mode only: %v, want %v", err, control.ErrNoCommonMode)
@@ -69,7 +69,7 @@ func TestConnectRefused(t *testing.T) {
 // A client that can do more takes open mode where it has to, and measures with
 // the clock that it was given.
 func TestConnect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		now := owamp.Timestamp(0)
 		c, err := connectTo(t, 7, 0, control.ClientConfig{
 			Modes: owamp.ModeOpen | owamp.ModeEncrypted,
@@ -99,7 +99,7 @@ func TestRequestRefused(t *testing.T) {
 		{"no address", func(s *owamp.SessionSpec) { s.Sender = netip.AddrPort{} }, "want two of one family"},
 		{"two families", func(s *owamp.SessionSpec) { s.Sender = netip.MustParseAddrPort("[fd98::1]:9") }, "want two of one family"},
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		conn, ended := serve(t.Context(), openMode(), h)
 		c := connect(t, conn)
@@ -121,7 +121,7 @@ func TestRequestRefused(t *testing.T) {
 
 // A call that is out of place does no harm.
 func TestClientOutOfPlace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		conn, ended := serve(t.Context(), openMode(), h)
 		c := connect(t, conn)
@@ -178,7 +178,7 @@ func TestClientOutOfPlace(t *testing.T) {
 
 // A server that gives two sessions one name, in a cohort or later.
 func TestServerRepeatsSID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		h.answer = func(*owamp.SessionSpec) owamp.Accepted { return owamp.Accepted{Port: 9, SID: owamp.SID{1}} }
 		conn, ended := serve(t.Context(), openMode(), h)
@@ -194,7 +194,7 @@ func TestServerRepeatsSID(t *testing.T) {
 
 // With ConfSender the SID is the client's, whatever the server echoes.
 func TestServerEchoesOtherSID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		go io.Copy(io.Discard, far)
 		go func() {
@@ -222,7 +222,7 @@ func TestServerEchoesOtherSID(t *testing.T) {
 
 // RTT is the shortest of all round trips.
 func TestRTT(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		at := []owamp.Timestamp{0, 5 << 32, 10 << 32, 12 << 32, 20 << 32, 29 << 32}
 		conn, ended := serve(t.Context(), openMode(), newHandler())
 		c, err := control.Connect(t.Context(), conn, control.ClientConfig{
@@ -263,7 +263,7 @@ func (c *cancelling) Read(b []byte) (int, error) {
 
 // A context that ends when all is done has no say any more.
 func TestContextEndsLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		near, ended := serve(t.Context(), openMode(), newHandler())
 		conn := &cancelling{near, func() {}}
 		c := connect(t, conn)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 
@@ -152,7 +153,7 @@ func TestCohort(t *testing.T) {
 
 // Each side sends its Stop-Sessions before it has read the other's.
 func TestStopsCross(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		near, ended := serve(t.Context(), openMode(), h)
 		c := connect(t, near)
@@ -178,7 +179,7 @@ func TestStopsCross(t *testing.T) {
 
 // One goroutine awaits the end and another one stops: both are told the same.
 func TestAwaitBesideStop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		near, ended := serve(t.Context(), openMode(), h)
 		c := connect(t, near)
@@ -213,7 +214,7 @@ func TestAwaitBesideStop(t *testing.T) {
 // No time-out ends a test, and a context that ends while the client waits
 // harms nothing.
 func TestLongTest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		near, ended := serve(t.Context(), openMode(), h)
 		c := connect(t, near)
@@ -241,7 +242,7 @@ func TestLongTest(t *testing.T) {
 // The server says that its end of the test failed: the client is told, with
 // the reports, and can go on.
 func TestPeerFailed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		go func() {
 			defer far.Close()

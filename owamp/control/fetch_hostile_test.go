@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 )
@@ -56,7 +57,7 @@ func canceled(t *testing.T) context.Context {
 func TestFetchClientCutOff(t *testing.T) {
 	octets, ends := fetchedFrom(t)
 	for n := ends["Server-Start"]; n < len(octets); n++ {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go io.Copy(io.Discard, far)
 			go func() {
@@ -87,7 +88,7 @@ func TestFetchClientCutOff(t *testing.T) {
 func TestFetchClientStall(t *testing.T) {
 	octets, ends := fetchedFrom(t)
 	for n := ends["Server-Start"]; n < len(octets); n++ {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go io.Copy(io.Discard, far)
 			go write(far, octets[:n], len(octets))
@@ -133,7 +134,7 @@ func TestFetchClientRefuses(t *testing.T) {
 		{records, func(b []byte) { b[19*25+5] = 0 }, "record of packet 19 with the error estimates 0x0000 and 0x0001"},
 	}
 	for _, test := range tests {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			_, ends := fetchedFrom(t)
 			octets, _ := fetchedFrom(t)
 			begin := 0
@@ -164,7 +165,7 @@ func TestFetchClientRefuses(t *testing.T) {
 
 // A server that gives other packets than those it was asked for.
 func TestFetchClientRange(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		octets, _ := fetchedFrom(t)
 		go io.Copy(io.Discard, far)
@@ -188,7 +189,7 @@ func TestFetchClientBounds(t *testing.T) {
 		"":                                   {MaxSkips: 5, MaxSlots: 3},
 		"reading a fetched session: session": {MaxSkips: 6},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := newFetcher(k.answer)
 			if strings.HasSuffix(want, "session") {
 				h.answerFetch = func(owamp.FetchSession) control.FetchAnswer {
@@ -220,7 +221,7 @@ func TestFetchClientBounds(t *testing.T) {
 func TestFetchCanceled(t *testing.T) {
 	octets, ends := fetchedFrom(t)
 	for _, n := range []int{ends["Server-Start"], ends["Fetch-Ack"], len(octets) - 1} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go io.Copy(io.Discard, far)
 			go write(far, octets[:n], len(octets))
@@ -238,7 +239,7 @@ func TestFetchCanceled(t *testing.T) {
 			far.Close()
 		})
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newFetcher(randomKept(1, 1, 0, 1).answer)
 		conn, ended := serve(t.Context(), openMode(), h)
 		c := connect(t, conn)
@@ -262,7 +263,7 @@ func TestFetchServerCutOff(t *testing.T) {
 	total := ends["Fetched-Records"] - ends["Server-Start"]
 	for _, stalls := range []bool{false, true} {
 		for n := range len(request) + total {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := newFetcher(k.answer)
 				conn, ended := serve(t.Context(), openMode(), h)
 				read(t, conn, owamp.ServerGreetingSize)
@@ -306,7 +307,7 @@ func TestFetchServerCutOff(t *testing.T) {
 
 // A client has 60 s for each 16 KB, not for all: a slow one is served.
 func TestFetchServerSlowClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		k := randomKept(1, 1, 0, 10_000)
 		h := newFetcher(k.answer)
 		cfg := openMode()
@@ -340,7 +341,7 @@ func TestFetchServerSlowClient(t *testing.T) {
 func TestFetchServerCanceled(t *testing.T) {
 	why := errors.New("the server ends")
 	for _, sending := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			k := randomKept(1, 1, 0, 10_000)
 			h := &waitingFetcher{fakeFetcher: newFetcher(k.answer)}
@@ -371,7 +372,7 @@ func TestFetchServerCanceled(t *testing.T) {
 // One that has sent its next message already stays, and gets both answers.
 func TestFetchServerAlone(t *testing.T) {
 	for _, gone := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			k := randomKept(1, 1, 0, 10)
 			h := &waitingFetcher{fakeFetcher: newFetcher(k.answer)}
 			h.wait = func(ctx context.Context) {
@@ -434,7 +435,7 @@ func (h *waitingFetcher) Fetch(ctx context.Context, sid owamp.SID, begin, end ui
 
 // A lost fetch ends the sessions that were accepted on its connection.
 func TestFetchServerAborts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		k := randomKept(1, 1, 0, 10_000)
 		h := newFetcher(k.answer)
 		octets := slices.Concat(requestOctets(toServer(5)), owamp.FetchSession{End: math.MaxUint32, SID: k.head.Spec.SID}.Append(nil))

@@ -15,8 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"testing/synctest"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/owamp/owp"
@@ -141,7 +141,7 @@ func TestReplayFetchClient(t *testing.T) {
 	for _, name := range []string{"open-clean", "ipv6-mixed"} {
 		for _, chunk := range []int{1, 7, 1000} {
 			t.Run(fmt.Sprintf("%s/%d", name, chunk), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					near, far := net.Pipe()
 					go func() {
 						defer far.Close()
@@ -179,7 +179,7 @@ func TestReplayFetchClient(t *testing.T) {
 // The server's half answers, octet for octet, as the reference's server did.
 func TestReplayFetchServer(t *testing.T) {
 	for _, name := range []string{"open-clean", "ipv6-mixed"} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			k := keptFile(t, "../owp/testdata/"+name+"/c2s.owp")
 			plain, cfg := recordedHandler(t, name)
 			h := &fakeFetcher{fakeHandler: plain, answerFetch: k.answer}
@@ -304,7 +304,7 @@ func TestFetchSizes(t *testing.T) {
 // Ranges, refusals, and a session in which nothing is recorded yet, on one
 // connection, with tests before, between and after.
 func TestFetchConversation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		k := randomKept(1, 1, 3, 2000)
 		unknown := owamp.SID{1, 2, 3}
 		h := newFetcher(func(request owamp.FetchSession) control.FetchAnswer {
@@ -387,7 +387,7 @@ func TestFetchRefused(t *testing.T) {
 			return control.FetchAnswer{}
 		}),
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			twice := bytes.Repeat(owamp.FetchSession{Begin: 8, End: 7, SID: owamp.SID{1}}.Append(nil), 2)
 			wantAnswer := bytes.Repeat(owamp.FetchAck{Accept: want}.Append(nil), 2)
 			got, err := probe(t, openMode(), h, twice, len(wantAnswer))
@@ -403,7 +403,7 @@ func TestFetchRefused(t *testing.T) {
 func TestFetchNotWanted(t *testing.T) {
 	notWanted := fmt.Errorf("disk full: %w", &control.DeniedError{Step: "elsewhere"})
 	for _, where := range []string{"head", "first batch", "last batch"} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := newFetcher(randomKept(1, 1, 0, 2000).answer)
 			conn, ended := serve(t.Context(), openMode(), h)
 			c := connect(t, conn)
@@ -449,7 +449,7 @@ func TestFetchHandlerFails(t *testing.T) {
 		}, "sending session c1000000000000000000000000000009: octet 7: end of file"},
 		"fewer": {each(make([]owamp.Record, 2)), "sending session c1000000000000000000000000000009: 2 records, want the 3 that were announced"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			k := randomKept(1, 1, 0, 3)
 			h := newFetcher(func(request owamp.FetchSession) control.FetchAnswer {
 				a := k.answer(request)
@@ -472,7 +472,7 @@ func TestFetchHandlerFails(t *testing.T) {
 
 // A session that grows while it is sent has the records that were announced.
 func TestFetchGrowing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for _, records := range []uint32{0, 1, 640, 700} {
 			k := randomKept(1, 1, 0, 2000)
 			h := newFetcher(func(request owamp.FetchSession) control.FetchAnswer {

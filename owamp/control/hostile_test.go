@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 )
@@ -50,7 +51,7 @@ func wantOneLine(t *testing.T, err error) {
 func TestServerCutOff(t *testing.T) {
 	octets, ends := half(t, false)
 	for n := range len(octets) + 1 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h, cfg := recordedHandler(t, "open-clean")
 			conn, ended := serve(t.Context(), cfg, h)
 			go io.Copy(io.Discard, conn)
@@ -87,7 +88,7 @@ func TestServerStall(t *testing.T) {
 	octets, ends := half(t, false)
 	const never, farewell = 100 * time.Hour, 300 * time.Millisecond
 	for n := range len(octets) + 1 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h, cfg := recordedHandler(t, "open-clean")
 			ctx, cancel := context.WithTimeout(t.Context(), never)
 			defer cancel()
@@ -120,7 +121,7 @@ func TestServerStall(t *testing.T) {
 func TestServerGarbage(t *testing.T) {
 	octets, ends := half(t, false)
 	for name, end := range ends {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h, cfg := recordedHandler(t, "open-clean")
 			conn, ended := serve(t.Context(), cfg, h)
 			go io.Copy(io.Discard, conn)
@@ -152,7 +153,7 @@ func TestServerGarbage(t *testing.T) {
 func TestServerCanceled(t *testing.T) {
 	octets, ends := half(t, false)
 	for _, n := range []int{0, 100, ends["Set-Up-Response"], ends["Request-Session"], ends["Start-Sessions"], len(octets) - 1} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h, cfg := recordedHandler(t, "open-clean")
 			why := errors.New("the server ends")
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -174,7 +175,7 @@ func TestServerCanceled(t *testing.T) {
 
 // A client that does not read holds nothing up for ever.
 func TestServerWriteStall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		conn, ended := serve(t.Context(), openMode(), h)
 		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -182,7 +183,7 @@ func TestServerWriteStall(t *testing.T) {
 		}
 		conn.Close()
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		octets, ends := half(t, false)
 		h, cfg := recordedHandler(t, "open-clean")
 		conn, ended := serve(t.Context(), cfg, h)
@@ -201,7 +202,7 @@ func TestServerWriteStall(t *testing.T) {
 
 // The server has stopped, and the client never does.
 func TestServerStopUnanswered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		octets, ends := half(t, false)
 		h, cfg := recordedHandler(t, "open-clean")
 		conn, ended := serve(t.Context(), cfg, h)
@@ -274,7 +275,7 @@ func stepAt(n int, ends map[string]int) string {
 func TestClientCutOff(t *testing.T) {
 	octets, ends := half(t, true)
 	for n := range octets {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go io.Copy(io.Discard, far)
 			go func() {
@@ -298,7 +299,7 @@ func TestClientCutOff(t *testing.T) {
 func TestClientStall(t *testing.T) {
 	octets, ends := half(t, true)
 	for n := range octets {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go io.Copy(io.Discard, far)
 			go write(far, octets[:n], len(octets))
@@ -320,7 +321,7 @@ func TestClientGarbage(t *testing.T) {
 		if name == "Server-Greeting" || strings.HasSuffix(name, " 2") {
 			continue // of a greeting, any octets are one
 		}
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go func() {
 				go io.Copy(io.Discard, far)
@@ -360,7 +361,7 @@ func TestStopRefused(t *testing.T) {
 	}
 	octets, ends := half(t, false)
 	for _, test := range tests {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h, cfg := recordedHandler(t, "open-clean")
 			conn, ended := serve(t.Context(), cfg, h)
 			go io.Copy(io.Discard, conn)
@@ -374,7 +375,7 @@ func TestStopRefused(t *testing.T) {
 			}
 			wantOneLine(t, err)
 		})
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go func() {
 				go io.Copy(io.Discard, far)
@@ -399,7 +400,7 @@ func TestStopRefused(t *testing.T) {
 // The peer is mute when the client has to go: Stop ends with its context,
 // sends one Stop-Sessions however often it is asked, and Close does not wait.
 func TestStopMutePeer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		octets, ends := half(t, true)
 		go io.Copy(io.Discard, far)

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 
@@ -24,7 +24,7 @@ func TestReplayClient(t *testing.T) {
 	for _, name := range []string{"open-clean", "ipv6-mixed"} {
 		for _, chunk := range []int{1, 16, 1000} {
 			t.Run(fmt.Sprintf("%s/%d", name, chunk), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					near, far := net.Pipe()
 					go func() {
 						defer far.Close()
@@ -59,7 +59,7 @@ func TestReplayServer(t *testing.T) {
 	for _, name := range []string{"open-clean", "ipv6-mixed"} {
 		for _, serverFirst := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%v", name, serverFirst), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					messages := conversation(t, name)
 					if serverFirst {
 						n := len(messages)

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/owamp/internal/seal"
@@ -136,7 +137,7 @@ func TestReplaySealedClient(t *testing.T) {
 	for name, k := range sealedKeys {
 		for _, chunk := range []int{1, 16, 1000} {
 			t.Run(fmt.Sprintf("%s/%d", name, chunk), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					r := sealed(t, name)
 					near, far := net.Pipe()
 					go func() {
@@ -184,7 +185,7 @@ func TestReplaySealedClient(t *testing.T) {
 func TestReplaySealedServer(t *testing.T) {
 	for name := range sealedKeys {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				r := sealed(t, name)
 				k := keptFile(t, "../owp/testdata/"+name+"/c2s.owp")
 				plain := newHandler()
@@ -234,7 +235,7 @@ func TestModes(t *testing.T) {
 		{a | e, o, 0, "alice", "the server offers AE, this client can O"},
 		{o | a, e, 0, "alice", "the server offers AO, this client can E"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			cfg := anyMode()
 			cfg.Modes = tt.offered
 			h := &admitter{fakeHandler: newHandler()}
@@ -298,7 +299,7 @@ func TestDenied(t *testing.T) {
 		{strings.Repeat("x", 80), "", 0, owamp.AcceptReject, `Server-Start: refused: user "` + strings.Repeat("x", 80) + `" is not known`},
 		{"alice", alicePhrase, owamp.AcceptTemporaryLimit, owamp.AcceptTemporaryLimit, "Server-Start: temporary resource limit"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			conn, ended := serve(t.Context(), anyMode(), &admitter{newHandler(), nil, tt.accept})
 			cfg := asAlice(owamp.ModeAuthenticated)
 			cfg.User, cfg.Passphrase = tt.user, func() ([]byte, error) { return []byte(tt.phrase), nil }
@@ -317,7 +318,7 @@ func TestDenied(t *testing.T) {
 // the rest of the set-up; one that has no key to derive does not wait. A turn that
 // was waited for in vain is nobody's.
 func TestDerivations(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := anyMode()
 		cfg.Modes |= owamp.ModeOpen
 		cfg.Derivations = make(chan struct{}, 1)
@@ -399,7 +400,7 @@ func TestDerivationCount(t *testing.T) {
 		1 << 31:        "reading Server-Greeting: key derivation in 2147483648 iterations, want 1024 to 1048576",
 		math.MaxUint32: "reading Server-Greeting: key derivation in 4294967295 iterations, want 1024 to 1048576",
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go write(far, owamp.ServerGreeting{Modes: 7, Count: count}.Append(nil), 64)
 			cfg := asAlice(owamp.ModeEncrypted)
@@ -413,7 +414,7 @@ func TestDerivationCount(t *testing.T) {
 		})
 	}
 	// The server's count is the one that is used.
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := anyMode()
 		cfg.Count = 5000
 		conn, ended := serve(t.Context(), cfg, newHandler())
@@ -428,7 +429,7 @@ func TestDerivationCount(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := anyMode()
 		cfg.Count = 1023
 		_, ended := serve(t.Context(), cfg, newHandler())
@@ -445,7 +446,7 @@ func TestClientUser(t *testing.T) {
 		"a\x00":                 "want a name of at most 80 octets",
 		"alice":                 "no file",
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			conn, ended := serve(t.Context(), anyMode(), newHandler())
 			cfg := asAlice(owamp.ModeEncrypted)
 			cfg.User, cfg.Passphrase = user, func() ([]byte, error) { return nil, errors.New("no file") }
@@ -472,7 +473,7 @@ func TestFlipped(t *testing.T) {
 		}
 		for fromServer, size := range sizes {
 			for octet := -1; octet < size; octet++ {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					f := &flip{recording: r, file: file, fromServer: fromServer, octet: octet}
 					noticed := f.run(t)
 					if want := octet >= 0 && !f.unprotected(); noticed != want {

@@ -8,9 +8,9 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 
@@ -98,7 +98,7 @@ func TestServerAnswers(t *testing.T) {
 		{"Fetch-Session", owamp.FetchSession{End: 1}.Append(nil), 3, ""},
 	}
 	for _, test := range tests {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := newHandler()
 			got, err := probe(t, openMode(), h, test.octets, owamp.StartAckSize)
 			switch {
@@ -118,7 +118,7 @@ func TestServerAnswers(t *testing.T) {
 
 // Only a test is stopped and only by a Stop-Sessions.
 func TestServerOutOfPlace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		octets := append(requestOctets(toServer(10)), owamp.StartSessions{}.Append(nil)...)
 		octets = append(octets, owamp.FetchSession{}.Append(nil)...)
@@ -131,7 +131,7 @@ func TestServerOutOfPlace(t *testing.T) {
 
 // The handler is told what the client may say, no more.
 func TestServerClearsRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		to := changed(toServer(10), func(s *owamp.SessionSpec) {
 			s.Receiver = netip.AddrPortFrom(serverAddr, 1234)
@@ -174,7 +174,7 @@ func TestServerPeerOfConnection(t *testing.T) {
 	<-ended
 
 	// A connection without addresses has no peer to send to.
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		got, _ := probe(t, cfg, newHandler(), requestOctets(fromServer(10, 1)), owamp.AcceptSessionSize)
 		if got[0] != byte(owamp.AcceptReject) {
 			t.Errorf("peer unknown: accept code %d, want 1", got[0])
@@ -186,7 +186,7 @@ func TestServerLimits(t *testing.T) {
 	cfg := openMode()
 	cfg.MaxSlots, cfg.MaxSessions = 3, 2
 
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		three := changed(toServer(1), func(s *owamp.SessionSpec) { s.Slots = make([]owamp.Slot, 3) })
 		var octets []byte
 		for range 3 {
@@ -197,7 +197,7 @@ func TestServerLimits(t *testing.T) {
 			t.Errorf("accept codes %v, want the third session refused with 5", codes)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		octets := append(requestOctets(fromServer(1, 1)), requestOctets(fromServer(1, 1))...)
 		got, _ := probe(t, cfg, newHandler(), octets, 2*owamp.AcceptSessionSize)
 		if codes := []byte{got[0], got[48]}; !cmp.Equal(codes, []byte{0, 1}) {
@@ -206,7 +206,7 @@ func TestServerLimits(t *testing.T) {
 	})
 	// However many slots there are to be, the answer does not wait for them.
 	for _, slots := range []string{"\x00\x00\x00\x04", "\xff\xff\xff\xff"} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			octets := requestOctets(toServer(1))[:owamp.RequestSize]
 			copy(octets[4:], slots)
 			got, err := probe(t, cfg, newHandler(), octets, 1000)
@@ -231,7 +231,7 @@ func TestServerModes(t *testing.T) {
 		{8, "", "reading Set-Up-Response: mode 8, want one of 1, 2 and 4"},
 	}
 	for _, test := range tests {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			conn, ended := serve(t.Context(), openMode(), newHandler())
 			read(t, conn, owamp.ServerGreetingSize)
 			octets := setUp()
@@ -255,7 +255,7 @@ func TestServerModes(t *testing.T) {
 
 // A server that offers nothing says so and goes.
 func TestServerUnwilling(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := openMode()
 		cfg.Modes = 0
 		conn, ended := serve(t.Context(), cfg, newHandler())
@@ -270,7 +270,7 @@ func TestServerUnwilling(t *testing.T) {
 }
 
 func TestServerConfigRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := openMode()
 		cfg.Modes |= 8
 		conn, ended := serve(t.Context(), cfg, newHandler())
@@ -281,7 +281,7 @@ func TestServerConfigRefused(t *testing.T) {
 			t.Errorf("the connection says %v, want that it was closed", err)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := openMode()
 		cfg.Rand = strings.NewReader("seventeen octets.")
 		_, ended := serve(t.Context(), cfg, newHandler())
@@ -293,7 +293,7 @@ func TestServerConfigRefused(t *testing.T) {
 
 // The handler does not start: the client is told, and may ask again.
 func TestServerStartRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHandler()
 		h.accept = owamp.AcceptTemporaryLimit
 		conn, ended := serve(t.Context(), openMode(), h)
@@ -323,7 +323,7 @@ func TestServerReportMissing(t *testing.T) {
 		{{SID: fromServer(10, 1).SID, NextSeq: 11}},
 		{{SID: fromServer(10, 1).SID}, {SID: owamp.SID{9}}},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := newHandler()
 			h.reports = reports
 			conn, ended := serve(t.Context(), openMode(), h)
@@ -348,7 +348,7 @@ func TestServerReportMissing(t *testing.T) {
 
 // Given times are used.
 func TestServerTimeouts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		cfg := openMode()
 		cfg.HandshakeTimeout, cfg.IdleTimeout = 3*time.Second, 7*time.Second
 		begin := time.Now()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 )
 
@@ -31,7 +32,7 @@ func (f *fake) read() (Kernel, error) {
 }
 
 func TestRunSamples(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		kernel := &fake{state: Kernel{Offset: 3 * time.Millisecond, Error: time.Millisecond, Synchronized: true}}
 		c := New(Config{Read: kernel.read, Shift: time.Second})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/beevik/ntp"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 )
 
@@ -238,7 +239,7 @@ func answer(offset, delay time.Duration) *ntp.Response {
 // TestFilter: of the last answers the one counts that was least on the way, for
 // as long as it is not too old, and jitter is what the others say else.
 func TestFilter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := New(Config{Read: func() (Kernel, error) { return Kernel{}, nil }, Sources: Sources{NTP: []string{"gps"}}})
 		s := c.witnesses[0].(*server)
 		var next *ntp.Response
@@ -335,7 +336,7 @@ func TestShiftedOffset(t *testing.T) {
 // TestRunAsks: running asks each source at once and then again and again; other
 // sources take the place of those before, and no goroutine outlasts it.
 func TestRunAsks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := New(Config{Read: func() (Kernel, error) { return Kernel{}, nil }})
 		ctx, cancel := context.WithCancel(t.Context())
 		var run sync.WaitGroup

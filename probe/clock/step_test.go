@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"owl/internal/bubble"
 )
 
 // A settable is a wall clock that is set by the test.
@@ -88,7 +90,7 @@ func TestSteps(t *testing.T) {
 // TestStepTold: whoever knows that the clock was set has it looked at, and the
 // log says so once, with what was left out later.
 func TestStepTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := new(settable)
 		c, log, set := stepping(t, s)
 		ctx, cancel := context.WithCancel(t.Context())

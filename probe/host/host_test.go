@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 )
 
@@ -206,7 +207,7 @@ func TestCosts(t *testing.T) {
 
 // A monitor that runs takes a sample at once and then each second.
 func TestRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newScene()
 		s.now = func() owamp.Timestamp { return owamp.FromTime(time.Now()) }
 		if got := s.Latest(); got != (Sample{}) {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/probe/clock"
 )
@@ -236,7 +237,7 @@ func TestLine(t *testing.T) {
 }
 
 func TestCardRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		c := NewCard("eth0", crosser(func() (clock.Crossing, error) {
 			passed := int64(time.Since(begin))

@@ -6,9 +6,9 @@ import (
 	"io"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/sessions/fetch"
@@ -19,7 +19,7 @@ import (
 func TestSilence(t *testing.T) {
 	answer := append(owamp.FetchAck{Finished: 1, Records: 1}.Append(nil), make([]byte, 96)...)
 	for _, said := range []int{0, 1, owamp.FetchAckSize, len(answer)} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer theirs.Close()
 			go func() {

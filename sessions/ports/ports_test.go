@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/probe"
 	"owl/sessions/internal/memwire"
 	"owl/sessions/ports"
@@ -66,7 +67,7 @@ func TestShare(t *testing.T) {
 // A peer with a single port makes each session with it take a port of its own,
 // at the price of one collision each at most, and none once there are enough.
 func TestSinglePeerPort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const overlap, first, rest = 14, 2 * 14, 100
 		p, n := newPool(9100, 9130)
 		defer p.Close()
@@ -170,7 +171,7 @@ func request(t *testing.T, client, server *end) (p pair, collisions int) {
 // not know exactly the same of when a triple is over. When most of them have
 // gone, so have most of the sockets.
 func TestTenThousandSessions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const sessions, few, most = 10_000, 200, 170
 		client, server := newEnd(here), newEnd(there)
 		dice := rand.New(rand.NewPCG(1, 2))
@@ -231,7 +232,7 @@ func portsOf(t *testing.T, p *ports.Pool) (all []ports.Port) {
 
 // A peer's port that becomes known later may turn out to be taken.
 func TestFix(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, n := newPool(0, 0)
 		a, b := lease(t, p, 0), lease(t, p, 0)
 		if a.Port != b.Port {
@@ -266,7 +267,7 @@ func TestFix(t *testing.T) {
 // A port is closed when the last session has left it and no packet of any can
 // still come, not sooner and not later.
 func TestLinger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, n := newPool(0, 0)
 		open := func(want int) {
 			t.Helper()
@@ -329,7 +330,7 @@ func TestExhausted(t *testing.T) {
 
 // What a pool remembers of peers that are gone does not grow.
 func TestForget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, _ := newPool(0, 0)
 		keep := lease(t, p, 1)
 		for i := range 20000 {
@@ -345,7 +346,7 @@ func TestForget(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, n := newPool(0, 0)
 		a, b := lease(t, p, 1000), lease(t, p, 1000)
 		b.Release(time.Minute)
@@ -364,7 +365,7 @@ func TestClose(t *testing.T) {
 // Whatever is leased, fixed and released, no two sessions have a triple at a
 // time, and all is closed in the end.
 func TestTriples(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p, n := newPool(0, 0)
 		taken := make(map[string]time.Time) // zero: leased; else until then
 		var held []*ports.Lease

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/owamp/window"
@@ -23,7 +24,7 @@ import (
 // What comes, comes twice, comes too late or does not come at all is in the
 // file, in the counts and was seen.
 func TestRecord(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 6, fixed(100*time.Millisecond), time.Second, 0)
 		b.Run(b.source)
 		b.until(3, 5*time.Millisecond)
@@ -109,7 +110,7 @@ func TestEnds(t *testing.T) {
 		}, window.Ledger{Received: 6, Lost: 1, NotCovered: 3}, "0 1 2 3 4 6 [5]", owp.Incomplete, 0, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := newBench(t, 10, fixed(100*time.Millisecond), 350*time.Millisecond, 0)
 				b.Run(b.source)
 				for _, seq := range []uint32{0, 1, 2, 3, 4, 6} {
@@ -142,7 +143,7 @@ func TestEnds(t *testing.T) {
 // What the sender says of packets that it cannot have sent is an error, not a
 // file.
 func TestImpossibleReport(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 5, fixed(100*time.Millisecond), time.Second, 0)
 		b.Run(b.source)
 		_, err := b.Finish(&owamp.SendReport{NextSeq: 6}, now())
@@ -156,7 +157,7 @@ func TestImpossibleReport(t *testing.T) {
 // file does of their packets at the end.
 func TestParts(t *testing.T) {
 	for seed := range uint64(40) {
-		synctest.Test(t, func(t *testing.T) { testParts(t, rand.New(rand.NewPCG(seed, 7))) })
+		bubble.Test(t, func(t *testing.T) { testParts(t, rand.New(rand.NewPCG(seed, 7))) })
 	}
 }
 
@@ -212,7 +213,7 @@ func testParts(t *testing.T, random *rand.Rand) {
 // A part is told of once its last packet is settled, the last part at the end,
 // and none that the sender did not finish.
 func TestPartsInTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 40, fixed(100*time.Millisecond), time.Second, 10)
 		b.Run(b.source)
 		for i := range 3 {
@@ -245,7 +246,7 @@ func TestPartsInTime(t *testing.T) {
 // in the file before what came long after it: else nobody could read it.
 func TestLossesBeforeLaterArrivals(t *testing.T) {
 	for _, timeout := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, time.Second} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			b := newBench(t, 2000, fixed(2*time.Millisecond), timeout, 0)
 			b.Run(b.source)
 			for seq := range uint32(2000) {
@@ -270,7 +271,7 @@ func TestLossesBeforeLaterArrivals(t *testing.T) {
 
 // What comes faster than it can be recorded is dropped and counted.
 func TestOverflow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 1<<18, fixed(time.Microsecond), time.Second, 0)
 		const batch = 1 << 10
 		recs := make([]owamp.Record, batch)
@@ -298,7 +299,7 @@ func TestOverflow(t *testing.T) {
 // What was recorded is in the file a second later, whatever becomes of the
 // process.
 func TestFlush(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, fixed(100*time.Millisecond), time.Second, 0)
 		b.Run(b.source)
 		b.until(9, 0)
@@ -316,7 +317,7 @@ func TestFlush(t *testing.T) {
 
 // A file that cannot be written is an error at the end, which names the session.
 func TestWriteError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 10, fixed(100*time.Millisecond), time.Second, 2)
 		b.Run(b.source)
 		b.until(0, 0)
@@ -332,7 +333,7 @@ func TestWriteError(t *testing.T) {
 
 // A session that was set up and never ran can be ended.
 func TestNeverRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 10, fixed(100*time.Millisecond), time.Second, 0)
 		report, err := b.FinishIncomplete(now())
 		if err != nil || report.Ledger.NotCovered != 10 {
@@ -363,7 +364,7 @@ func TestBatchAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 10000, fixed(time.Microsecond), time.Hour, 0)
 		b.Run(b.source)
 		defer b.FinishIncomplete(now())
@@ -390,7 +391,7 @@ func TestBatchAllocations(t *testing.T) {
 // A recorder whose sender was late with its last packets is done when their
 // time-out, too, is over: then they count, whoever stops the session.
 func TestDoneAfterLateSender(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 3, fixed(100*time.Millisecond), time.Second, 0)
 		b.Run(b.source)
 		b.until(2, 700*time.Millisecond)
@@ -418,7 +419,7 @@ func TestDoneAfterLateSender(t *testing.T) {
 
 // A session that is cut short tells of no part that is not whole.
 func TestCutShort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 20, fixed(100*time.Millisecond), time.Second, 10)
 		b.Run(b.source)
 		for seq := range uint32(20) {

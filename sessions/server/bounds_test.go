@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 )
@@ -36,7 +37,7 @@ func TestImmoderate(t *testing.T) {
 		{"no time-out", 100 * time.Millisecond, 0, owamp.AcceptOK, owamp.AcceptOK},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := serve(t, nil)
 				c := w.connect()
 				before := memory()
@@ -79,7 +80,7 @@ func TestImmoderate(t *testing.T) {
 // Memory and files for what is recorded are bounded whoever asks, and nobody
 // gets the last of them who has some.
 func TestRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		w.Narrow(16, 8000)
 		greedy, other := w.connect(), w.connectFrom(elsewhere)
@@ -125,7 +126,7 @@ func TestRoom(t *testing.T) {
 // What is sent before Start-Sessions is nobody's: it would take memory for as
 // long as the client likes.
 func TestEarlyPackets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		port := w.port()
@@ -156,7 +157,7 @@ func TestEarlyPackets(t *testing.T) {
 // A session that has nothing to send, and a time-out of decades, leaves nothing
 // when it is stopped.
 func TestLongWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		round := func() {
@@ -203,7 +204,7 @@ func objects() int {
 // Strangers cannot fill the log, nor can those who ask for what they do not get;
 // neither hides what concerns others.
 func TestLogFlood(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		for i := range 100 {
 			conn, err := w.Dial(t.Context(), netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 50000))

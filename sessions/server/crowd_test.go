@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/sessions/server"
@@ -56,7 +57,7 @@ func (c *crowd) dial(from netip.Addr, port uint16) net.Conn {
 func TestIdleCrowd(t *testing.T) {
 	const many = 10000
 	most := min(8000, server.OpenFiles()/2)
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ln := &crowd{make(chan net.Conn), make(chan struct{})}
 		w := serve(t, func(w *world, c *server.Config) {
 			c.MaxConnections = most

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/sessions/server"
 )
@@ -59,7 +60,7 @@ func fill(t *testing.T, dir string) (free func()) {
 // recorded by then; when there is room again, there are sessions again.
 func TestFullDisk(t *testing.T) {
 	dir := mount(t, "size=256k")
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serveIn(t, dir, nil)
 		c, running := w.connect(), w.connect()
 		whole := w.record(c, 20)
@@ -139,7 +140,7 @@ func remount(t *testing.T, dir string, flags uintptr) {
 // it is tried, however many they are.
 func TestSweepReadOnly(t *testing.T) {
 	dir := mount(t, "size=1m")
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serveIn(t, dir, func(_ *world, c *server.Config) { c.Retention = time.Hour })
 		c := w.connect()
 		for range 3 {
@@ -171,7 +172,7 @@ func TestSweepReadOnly(t *testing.T) {
 // to be written, and nothing else.
 func TestReadOnly(t *testing.T) {
 	dir := mount(t, "size=1m")
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		deleting := func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with delete_on_fetch=on") }
 		w := serveIn(t, dir, deleting)
 		c := w.connect()

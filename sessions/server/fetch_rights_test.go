@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/sessions/server"
@@ -29,7 +30,7 @@ func TestFetchRights(t *testing.T) {
 		{"fetch=any", []string{"192.0.2.1", "192.0.2.9", "198.51.100.1"}, nil},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				l := limits(t, "limit root with "+test.rule, "limit near with parent=root", "assign net 192.0.2.0/24 near")
 				limited := func(_ *world, c *server.Config) { c.Limits = l }
 				w := serve(t, limited)
@@ -71,7 +72,7 @@ func TestFetchUnknownCreator(t *testing.T) {
 		func(name string) error { return os.Truncate(name, 0) },
 		func(name string) error { return os.WriteFile(name, bytes.Repeat([]byte{'1'}, 1<<20), 0o644) },
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := serve(t, nil)
 			c := w.connect()
 			sid := w.record(c, 5)
@@ -93,7 +94,7 @@ func TestFetchUnknownCreator(t *testing.T) {
 // delete_on_fetch deletes a session that was fetched whole, and gives its disk
 // back; a part does not.
 func TestDeleteOnFetch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) {
 			c.Limits = limits(t, "limit root with delete_on_fetch=on, disk=1m")
 		})
@@ -127,7 +128,7 @@ func TestDeleteOnFetch(t *testing.T) {
 
 // A fetch that breaks off deletes nothing.
 func TestDeleteOnBrokenFetch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with delete_on_fetch=on") })
 		c := w.connect()
 		sid := w.record(c, 60000) // more than is under way on a path
@@ -152,7 +153,7 @@ func TestDeleteOnBrokenFetch(t *testing.T) {
 
 // What is no session any more, or never came to a good end, is refused.
 func TestFetchRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with fetch=any, request_rate=2") })
 		c := w.connect()
 

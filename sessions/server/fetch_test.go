@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/owamp/owp"
@@ -80,7 +81,7 @@ func odd(_, _ netip.AddrPort, seq uint32) []time.Duration {
 // A session that is over is fetched, whole and in part, and is what the server
 // has kept.
 func TestFetch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		w.net.Fate = odd
 		c := w.connect()
@@ -120,7 +121,7 @@ func TestFetch(t *testing.T) {
 
 // Packets that the sender skipped are told.
 func TestFetchSkips(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		port := w.port()
@@ -156,7 +157,7 @@ func TestFetchSkips(t *testing.T) {
 // it waits until it is over, half a minute at most.
 func TestFetchRunning(t *testing.T) {
 	for _, packets := range []uint32{200, 1000} { // 20 and 100 s of them
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := serve(t, nil)
 			w.net.Fate = func(_, _ netip.AddrPort, seq uint32) []time.Duration {
 				if seq >= 80 && seq < 120 {
@@ -220,7 +221,7 @@ func TestFetchRunning(t *testing.T) {
 // end of the server.
 func TestFetchGone(t *testing.T) {
 	for _, shutdown := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := serve(t, nil)
 			c, fetching := w.connect(), w.connect()
 			port := w.port()

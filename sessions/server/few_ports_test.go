@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/probe"
 	"owl/sessions/ports"
@@ -18,7 +19,7 @@ import (
 // One port serves all sessions that differ in the peer's address or port. A
 // triple that is in use, or was a moment ago, is refused for now.
 func TestOnePort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		only := probe.PortRange{Low: 8760, High: 8760}
 		w := serve(t, func(_ *world, c *server.Config) { c.Ports = only })
 		c := w.connect()

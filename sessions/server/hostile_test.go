@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/sessions/policy"
 	"owl/sessions/server"
@@ -51,7 +52,7 @@ func (w *world) serves() {
 // long as they last, and no longer than the server waits for anything.
 func TestVanished(t *testing.T) {
 	for _, started := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := serve(t, func(_ *world, c *server.Config) { c.IdleTimeout = time.Minute })
 			files, entries := w.Room()
 			c := w.connect()
@@ -185,7 +186,7 @@ func TestTruncated(t *testing.T) {
 	for _, scene := range scenes {
 		for _, mute := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s mute %v", scene.name, mute), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					w := serve(t, func(_ *world, c *server.Config) { c.IdleTimeout = time.Minute })
 					for n := range len(scene.message()) {
 						conn := scene.prepare(w)
@@ -217,7 +218,7 @@ func TestTruncated(t *testing.T) {
 func TestSlowSender(t *testing.T) {
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := serve(t, func(_ *world, c *server.Config) { c.IdleTimeout = time.Minute })
 				conn := scene.prepare(w)
 				begin := time.Now()
@@ -250,7 +251,7 @@ func TestSlowSender(t *testing.T) {
 
 // A client that fetches and does not read is not waited for.
 func TestSlowReader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		id := w.record(c, 60000) // more than is under way on a path
@@ -272,7 +273,7 @@ func TestSlowReader(t *testing.T) {
 // A client that stops a session that never sent, or that nobody knows, is told
 // so by the end of the connection.
 func TestFalseStop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		conn := w.requested()
 		w.write(conn, owamp.StartSessions{}.Append(nil))

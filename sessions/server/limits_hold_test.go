@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/sessions/policy"
@@ -20,7 +20,7 @@ import (
 // never exceeds the limits, by the clients' account and by the server's, and
 // nothing is left in the end but what is on disk.
 func TestLimitsHold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const each = 3360 // bits per second of a session
 		l := limits(t,
 			"limit root with bandwidth=100k, disk=20k, packet_rate=200",

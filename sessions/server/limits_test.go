@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/probe"
@@ -74,7 +75,7 @@ func TestLimits(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := serve(t, func(_ *world, c *server.Config) { c.Limits = limits(t, test.limits...) })
 				c := w.connect()
 				for i, ask := range test.ask {
@@ -106,7 +107,7 @@ func TestLimits(t *testing.T) {
 // Open mode is not offered where the class does not allow it, and one peer may
 // not connect more often than it may.
 func TestLimitsOfConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) {
 			c.Limits = limits(t, "limit root with connection_rate=1", "limit shut with parent=root, allow_open_mode=off", "assign net 192.0.2.9 shut")
 		})
@@ -153,7 +154,7 @@ func TestLimitsOfConnections(t *testing.T) {
 
 // With third_party a test may go to another address than the client's.
 func TestThirdParty(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) { c.Limits = limits(t, "limit root with third_party=on") })
 		third, err := w.net.Listen(probe.PortConfig{Addr: elsewhere})
 		if err != nil {
@@ -192,7 +193,7 @@ func TestThirdParty(t *testing.T) {
 // Limits and settings are reloaded while a session runs: it goes on, counts in
 // the new ones, and what is asked for from now on has to fit in them.
 func TestReload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) {
 			c.Limits = limits(t, "limit root with bandwidth=1g")
 			c.Ports = probe.PortRange{Low: 8000, High: 8000}
@@ -255,7 +256,7 @@ func TestReload(t *testing.T) {
 // allows.
 func TestDiskFudge(t *testing.T) {
 	for _, fudge := range []float64{0, 2} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := serve(t, func(w *world, c *server.Config) {
 				c.Limits = limits(t, "limit root with disk=1500")
 				c.DiskFudge = fudge
@@ -288,7 +289,7 @@ func TestDiskFudge(t *testing.T) {
 
 // Disk that is used already counts after a restart, too.
 func TestDiskAdopted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		limited := func(_ *world, c *server.Config) {
 			c.Limits = limits(t, "limit root with delete_on_fetch=on", "limit a with parent=root, disk=900", "assign default a")
 		}

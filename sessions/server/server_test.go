@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/owamp/owp"
@@ -84,7 +85,7 @@ func TestAnswers(t *testing.T) {
 		{name: "long ago, but few", spec: changed(from(10, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-30 * 365 * 24 * time.Hour) })},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := serve(t, nil)
 				if test.refuse != nil {
 					w.net.Refuse = func(probe.PortConfig) error { return test.refuse }
@@ -121,7 +122,7 @@ var made = time.Now()
 // A client that waits with Start-Sessions until too much is overdue is refused
 // then.
 func TestLateStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		spec := fromServer(1<<31, netip.AddrPortFrom(here, 9000))
@@ -145,7 +146,7 @@ func TestLateStart(t *testing.T) {
 // Several sessions of one connection, in both directions, run to their end; the
 // connection can then be used again.
 func TestBothDirections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		port := w.port()
@@ -224,7 +225,7 @@ func TestBothDirections(t *testing.T) {
 
 // When the connection breaks, what was recorded is kept, and sending ends.
 func TestAbort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		port := w.port()
@@ -269,7 +270,7 @@ func TestAbort(t *testing.T) {
 // are mute do not keep it.
 func TestShutdown(t *testing.T) {
 	for _, mute := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := serve(t, nil)
 			c := w.connect()
 			idle := w.connect()
@@ -318,7 +319,7 @@ func TestShutdown(t *testing.T) {
 // More connections than are allowed are closed at once; when others have ended
 // there is room again.
 func TestMaxConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) { c.MaxConnections = 2 })
 		a, b := w.connect(), w.connect()
 		conn, err := w.Dial(t.Context(), netip.AddrPortFrom(here, 50000))
@@ -343,7 +344,7 @@ func TestMaxConnections(t *testing.T) {
 
 // A connection is asked for more sessions than it may have.
 func TestMaxSessions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		for i := range 65 {
@@ -359,7 +360,7 @@ func TestMaxSessions(t *testing.T) {
 
 // A connection on which nothing comes ends.
 func TestIdle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) { c.IdleTimeout = time.Minute })
 		c := w.connect()
 		defer c.Close()
@@ -374,7 +375,7 @@ func TestIdle(t *testing.T) {
 
 // Errors of the listener that pass do not end the server; its end does.
 func TestAcceptErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store, err := server.OpenStore(t.TempDir(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/owp"
 	"owl/sessions/server"
@@ -123,7 +124,7 @@ func TestRebuild(t *testing.T) {
 	}
 
 	var log strings.Builder
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := openStore(t, dir, &log)
 		w := serveIn(t, dir, func(_ *world, c *server.Config) {
 			c.Store = store
@@ -186,7 +187,7 @@ func TestRebuild(t *testing.T) {
 // What is whole when a server is killed is fetched from the next one, and so is
 // what is recorded of a session that ran.
 func TestRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c, running := w.connect(), w.connect()
 		whole := w.record(c, 20)
@@ -227,7 +228,7 @@ func TestRestart(t *testing.T) {
 
 // A client that goes before the first packet has come leaves nothing.
 func TestNothingRecorded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, nil)
 		c := w.connect()
 		w.request(c, toServer(100, netip.AddrPortFrom(here, 9000)))
@@ -251,7 +252,7 @@ func TestNothingRecorded(t *testing.T) {
 // Sessions are deleted when they are too old, and forgotten when somebody else
 // has deleted them; their disk is given back.
 func TestSweep(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) { c.Retention = time.Hour })
 		c := w.connect()
 		old, young, gone := w.record(c, 5), w.record(c, 6), w.record(c, 7)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/owamp/control"
 	"owl/sessions/policy"
@@ -54,7 +55,7 @@ func (w *world) connectAs(a netip.Addr, mode owamp.Mode, user, passphrase string
 // offered where the class of the address lets it. What a user has recorded the
 // same user fetches, and no one else.
 func TestUsers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		config := secured(t,
 			"limit root with disk=1g",
 			"limit guests with parent=root, allow_open_mode=off, disk=1",
@@ -111,7 +112,7 @@ func TestUsers(t *testing.T) {
 // However many want to show who they are, at most half of the processors find out
 // whether they are it; those who need not show it are served meanwhile.
 func TestDerivationsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, secured(t))
 		turns := w.Derivations()
 		if want := max(runtime.GOMAXPROCS(0)/2, 1); cap(turns) != want {
@@ -145,7 +146,7 @@ func TestDerivationsAreBounded(t *testing.T) {
 
 // Whoever is not let in costs a line that says who and why, and no secret.
 func TestStrangers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, secured(t))
 		for _, test := range []struct{ user, passphrase, why string }{
 			{"alice", phraseOfBob, `user \"alice\" has another pass-phrase`},
@@ -181,7 +182,7 @@ func TestStrangers(t *testing.T) {
 // Modes that need pass-phrases are offered while there are some; a reload
 // changes who is known to those who connect from then on.
 func TestReloadPassphrases(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, func(_ *world, c *server.Config) { c.Modes = owamp.ModeOpen | owamp.ModeEncrypted })
 		modes := func() (taken []owamp.Mode) {
 			for _, m := range []owamp.Mode{owamp.ModeOpen, owamp.ModeEncrypted} {
@@ -215,7 +216,7 @@ func TestReloadPassphrases(t *testing.T) {
 // A session in a mode with keys is counted with the packets that it has there:
 // 48 octets, and 28 of headers, 10 times a second.
 func TestSealedDemand(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := serve(t, secured(t, "limit root with bandwidth=6k"))
 		for mode, want := range map[owamp.Mode]owamp.Accept{owamp.ModeOpen: owamp.AcceptOK, owamp.ModeAuthenticated: owamp.AcceptReject, owamp.ModeEncrypted: owamp.AcceptReject} {
 			c, err := w.connectAs(here, mode, "alice", phraseOfAlice)

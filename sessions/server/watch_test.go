@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"owl/internal/bubble"
 	"owl/owamp"
 	"owl/sessions"
 	"owl/sessions/server"
@@ -43,7 +44,7 @@ func (w *watcher) Close() {
 // Each peer is watched in each direction as long as there are sessions, and for
 // some minutes longer.
 func TestWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var watchers []*watcher
 		w := serve(t, func(_ *world, c *server.Config) {
 			c.Watch = func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {

@@ -1,5 +1,5 @@
 //go:build race
 
-package sessions_test
+package bubble
 
 const raceEnabled = true
