@@ -253,6 +253,9 @@ func TestCohortOutage(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				const away = 5 * time.Minute
 				streams := 500
+				if testing.Short() {
+					streams = 200
+				}
 				w := newWorld(t)
 				cfg := config(60, 500*time.Millisecond, time.Second)
 				var c *crowd
