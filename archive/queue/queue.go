@@ -1,0 +1,209 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Result is what is queued. Nobody changes it any more.
+type Result struct {
+	ID        string // no two have the same
+	Succeeded bool
+	TaskHref  string
+	RunHref   string
+	Body      []byte    // JSON
+	Arrived   time.Time // zero: when it is put
+	seq       int64     // its place in the order; none has 0
+}
+
+// A Full says what becomes of results when there are as many octets of them as
+// there may be.
+type Full string
+
+// The choices.
+const (
+	DropOldest Full = "oldest" // those that have been there longest go
+	RefuseNew  Full = "newest" // those that come are refused
+)
+
+// Defaults of a [Config].
+const (
+	DefaultMaxSize = 4 << 30
+	DefaultMaxAge  = 30 * 24 * time.Hour
+)
+
+// maxResult bounds a result, in octets.
+const maxResult = 64 << 20
+
+// Errors of [Queue.Put].
+var (
+	ErrFull   = errors.New("the queue is full")
+	ErrClosed = errors.New("the queue is closed")
+)
+
+// Config describes a [Queue].
+type Config struct {
+	Path string // of the file, which is made if there is none
+	// MaxSize is how many octets of results there may be; 0: DefaultMaxSize.
+	// Full says what becomes of what is beyond; empty: DropOldest.
+	MaxSize int64
+	Full    Full
+	// MaxAge is how long a result may wait, dead or not; 0: DefaultMaxAge.
+	MaxAge time.Duration
+	// Keep is how long a result stays that is settled everywhere, so that it may
+	// be replayed.
+	Keep time.Duration
+	Now  func() time.Time // nil: the host's clock
+	Log  *slog.Logger     // nil: nobody is told
+}
+
+// A Queue is an open file. Its methods may be called by many goroutines at once.
+type Queue struct {
+	cfg     Config
+	store   *store
+	work    chan job
+	closing chan struct{}
+	ended   chan struct{} // the writer has ended
+	recent  recent
+
+	// The writer's:
+	failing bool  // it has told that it cannot write
+	done    int64 // all lines are past the results up to there, and those are deleted that do not wait
+
+	mu     sync.Mutex // guards all below, and what lines say it does
+	lines  map[string]*Line
+	last   int64 // the greatest place in the order
+	size   int64 // octets of results
+	closed bool
+}
+
+// Open opens a file, which no other process may have open.
+func Open(cfg Config) (*Queue, error) {
+	if cfg.MaxSize == 0 {
+		cfg.MaxSize = DefaultMaxSize
+	}
+	if cfg.MaxAge == 0 {
+		cfg.MaxAge = DefaultMaxAge
+	}
+	if cfg.Full == "" {
+		cfg.Full = DropOldest
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	q := &Queue{
+		cfg:     cfg,
+		work:    make(chan job, jobsAtOnce),
+		closing: make(chan struct{}),
+		ended:   make(chan struct{}),
+		lines:   make(map[string]*Line),
+	}
+	var err error
+	if q.store, err = openStore(cfg.Path); err != nil {
+		return nil, q.because(err)
+	}
+	if err := q.load(); err != nil {
+		return nil, q.because(errors.Join(err, q.store.close()))
+	}
+	go q.write()
+	return q, nil
+}
+
+// because says which queue err is of.
+func (q *Queue) because(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("queue %s: %w", q.cfg.Path, err)
+}
+
+// Put queues results: all of them, or with an error none. When it returns they
+// are on the disk. A result whose ID is in the queue is not queued again.
+func (q *Queue) Put(ctx context.Context, results ...*Result) error {
+	size := int64(0)
+	for _, r := range results {
+		if len(r.Body) > maxResult {
+			return q.because(fmt.Errorf("result %s has %d octets: want at most %d", r.ID, len(r.Body), maxResult))
+		}
+		size += int64(len(r.Body))
+	}
+	if has := q.Size(); q.cfg.Full == RefuseNew && has+size > q.cfg.MaxSize {
+		return q.because(fmt.Errorf("%w: it has %d octets of %d", ErrFull, has, q.cfg.MaxSize))
+	}
+	var queued []*Result
+	return q.change(ctx, job{
+		do: func(s *store) error {
+			queued = queued[:0]
+			for _, r := range results {
+				own := *r
+				if own.Arrived.IsZero() {
+					own.Arrived = q.cfg.Now()
+				}
+				seq, err := s.insert(&own)
+				if err != nil {
+					return err
+				}
+				if own.seq = seq; seq > 0 {
+					queued = append(queued, &own)
+				}
+			}
+			return nil
+		},
+		after: func() { q.came(queued) },
+	})
+}
+
+// came notes results that are on the disk. It is called in their order.
+func (q *Queue) came(results []*Result) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range results {
+		q.last = r.seq
+		q.recent.add(r)
+	}
+	for _, l := range q.lines {
+		l.wake()
+	}
+}
+
+// Size returns how many octets of results there are.
+func (q *Queue) Size() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.size
+}
+
+// Lines returns the lines of all destinations, by name: those that are used and
+// those that were.
+func (q *Queue) Lines() []*Line {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.SortedFunc(maps.Values(q.lines), func(a, b *Line) int { return compareNames(a, b) })
+}
+
+// Close ends the use of the file. What is settled is on the disk when it
+// returns.
+func (q *Queue) Close() error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return nil
+	}
+	q.closed = true
+	for _, l := range q.lines {
+		l.wake()
+	}
+	q.mu.Unlock()
+	close(q.closing)
+	<-q.ended
+	return q.because(q.store.close())
+}
