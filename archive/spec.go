@@ -1,6 +1,8 @@
 package archive
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +30,7 @@ type Spec struct {
 	URIHost   string // for the addresses of tasks and runs; empty: this host's name
 	Label     string
 	masked    json.RawMessage
+	transform json.RawMessage
 }
 
 // Runs says which results an archive wants, by whether they have succeeded.
@@ -101,13 +104,31 @@ func readSpec(o *member.Object) (*Spec, error) {
 	if s.Data, err = json.Marshal(data); err != nil {
 		return nil, fmt.Errorf("/data: %w", err)
 	}
-	s.masked, err = json.Marshal(member.Masked(o.Value()))
+	if s.masked, err = json.Marshal(member.Masked(o.Value())); err != nil {
+		return nil, err
+	}
+	s.transform, err = json.Marshal(o.Any("transform"))
 	return s, err
 }
 
 // String returns the specification without its secrets: what a member is whose
 // name begins with _.
 func (s *Spec) String() string { return string(s.masked) }
+
+// Key returns what a destination is known by from one start to the next: the
+// label of its specification, or else all that says where results go and what
+// becomes of them on the way.
+func (s *Spec) Key() string {
+	if s.Label != "" {
+		return "label " + s.Label
+	}
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(s.Archiver), s.Data, s.transform} {
+		fmt.Fprintf(h, "%d ", len(part))
+		h.Write(part)
+	}
+	return fmt.Sprintf("%s %x", s.Archiver, h.Sum(nil)[:16])
+}
 
 // Name returns what a specification is called among others: its label, or else
 // its archiver.
@@ -180,4 +201,10 @@ func allObjects(m map[string]any) bool {
 		}
 	}
 	return len(m) > 0
+}
+
+// equal reports whether two specifications say the same.
+func (s *Spec) equal(o *Spec) bool {
+	return s.Archiver == o.Archiver && bytes.Equal(s.Data, o.Data) && bytes.Equal(s.transform, o.transform) &&
+		s.TTL == o.TTL && s.Runs == o.Runs && s.URIHost == o.URIHost && s.Label == o.Label
 }

@@ -408,3 +408,33 @@ func (e *Entry) keep(ctx context.Context, dead bool, next time.Time, why string)
 		},
 	})
 }
+
+// TryNext is Next without waiting: the entry is nil if there is nothing to do
+// now.
+func (l *Line) TryNext(ctx context.Context) (*Entry, error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	e, _, err := l.next(ctx)
+	return e, err
+}
+
+// Hasten makes the results due whose last try was since: what they failed for is
+// over.
+func (l *Line) Hasten(ctx context.Context, since time.Time) error {
+	now := l.q.cfg.Now()
+	return l.q.change(ctx, job{
+		do: func(s *store) error {
+			return s.exec("UPDATE waiting SET next = ? WHERE line = ? AND dead = 0 AND next > ? AND last >= ?", now.UnixNano(), l.id, now.UnixNano(), since.UnixNano())
+		},
+		after: func() {
+			l.q.mu.Lock()
+			defer l.q.mu.Unlock()
+			l.awaiting = false
+			l.wake()
+		},
+	})
+}
