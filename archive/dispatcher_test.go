@@ -54,7 +54,7 @@ func dispatch(t *testing.T, fakes map[string]*fake, policy retry.Policy, specs .
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := NewDispatcher(DispatcherConfig{Queue: q, Log: slog.New(slog.DiscardHandler), Random: func() float64 { return 0 },
+	d := NewDispatcher(DispatcherConfig{Queue: q, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Random: func() float64 { return 0 },
 		Open: func(s *Spec) (Opened, error) {
 			f := fakes[s.Archiver]
 			if f == nil {
@@ -100,7 +100,7 @@ func put(t *testing.T, q *queue.Queue, ids ...string) {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}

@@ -156,8 +156,9 @@ func (l *Line) nextDue(ctx context.Context) (*Entry, error) {
 	q.mu.Lock()
 	busy := len(l.again)
 	idle := l.waiting == 0 || l.awaiting && now.Before(l.due) || !l.used || q.closed
-	l.awaiting = true // unless something comes while it is looked
-	l.due = now.Add(longestWait)
+	if !idle {
+		l.awaiting, l.due = true, now.Add(longestWait) // unless one is found, or comes meanwhile
+	}
 	q.mu.Unlock()
 	if idle {
 		return nil, nil
