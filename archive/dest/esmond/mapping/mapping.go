@@ -10,9 +10,11 @@ package mapping
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"owl/archive/iso8601"
@@ -59,6 +61,19 @@ type Value struct {
 	EventType string `json:"event-type"`
 	Val       any    `json:"val"`
 }
+
+// Once reports whether esmond refuses a second value of that type and time: it does
+// of a number or a rate, and overwrites any other.
+func (v Value) Once() bool {
+	switch v.Val.(type) {
+	case json.Number, ratio:
+		return true
+	}
+	return false
+}
+
+// IsHistogram reports whether it is one.
+func (v Value) IsHistogram() bool { return strings.HasPrefix(v.EventType, "histogram-") }
 
 // unspecified is what a test that says nothing else has failed of, in
 // pScheduler's words.
