@@ -11,6 +11,7 @@ import (
 	"owl/owamp/stats"
 	"owl/owamp/window"
 	"owl/sessions/recorder"
+	"owl/sessions/spill"
 )
 
 // partDelay is how long after the last time-out of a part it is fetched, as the
@@ -42,14 +43,13 @@ func (s *session) writeFetchedPart(file File) error {
 		return err
 	}
 	p := s.sent.part
-	text, sum, err := s.summary(r, r.Batches(0), stats.Options{First: p.First, Last: p.Last})
+	err = s.concludePart(r, p, 0, func(sum *stats.Summary) error {
+		if sum.Sent < p.Last-p.First {
+			return errUnsettled
+		}
+		return nil
+	})
 	if err != nil {
-		return err
-	}
-	if sum.Sent < p.Last-p.First {
-		return errUnsettled
-	}
-	if err := s.writeSummary(text, p.Start, p.End); err != nil {
 		return err
 	}
 	s.sent.part, s.sent.more = s.sent.parts.Next()
@@ -82,11 +82,12 @@ func (s *session) writeFetched(going bool) error {
 	}
 	if until.Before(s.sent.until) {
 		if going {
-			s.tellGap(s.sent.reason, until, s.sent.until)
+			s.tellGap(s.sent.reason, until, s.sent.until, "")
 		}
 		s.tally.Gap(s.sent.reason, s.sent.until.Sub(until))
 	}
 	s.track.Fetched(s.sent.received, s.sent.lost)
+	s.tellResults()
 	return nil
 }
 
@@ -101,11 +102,10 @@ func (s *session) writeParts(r *owp.Reader) {
 		if !complete && p.Last-1 > s.sent.last {
 			return
 		}
-		text, sum, err := s.summary(r, r.Batches(from), stats.Options{First: p.First, Last: p.Last})
-		if err == nil {
+		err := s.concludePart(r, p, from, func(sum *stats.Summary) error {
 			from += max(sum.Next, 0)
-			err = s.writeSummary(text, p.Start, p.End)
-		}
+			return nil
+		})
 		if err != nil {
 			s.partFailed(p, err)
 		}
@@ -195,4 +195,25 @@ func (s *session) replay(r *owp.Reader, each func([]owamp.Record)) error {
 		each(batch)
 	}
 	return nil
+}
+
+// beginPart returns where what is known of a session that runs goes; endPart
+// forgets it.
+func (s *session) beginPart() (File, error) {
+	if s.cfg.Directory == nil {
+		return spill.New(s.cfg.Scratch), nil
+	}
+	f, err := s.cfg.Directory.BeginPart(s.spec.SID)
+	if err != nil {
+		return nil, err // and no File that holds no *os.File
+	}
+	return f, nil
+}
+
+func (s *session) endPart(file File) {
+	if d := s.cfg.Directory; d != nil {
+		_ = d.Discard(file) // at worst it stays until the next start
+		return
+	}
+	_ = file.Close()
 }

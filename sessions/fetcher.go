@@ -232,11 +232,11 @@ var errUnsettled = errors.New("the peer has not recorded all of it yet")
 
 // part fetches the next part of s and writes its summary.
 func (f *fetcher) part(ctx context.Context, s *session) error {
-	file, err := s.cfg.Directory.BeginPart(s.spec.SID)
+	file, err := s.beginPart()
 	if err != nil {
 		return err
 	}
-	defer s.cfg.Directory.Discard(file) //nolint:errcheck // at worst it stays until the next start
+	defer s.endPart(file)
 	if err := f.get(ctx, s, s.sent.part.First, s.sent.part.Last-1, file); err != nil {
 		return err
 	}
@@ -355,7 +355,7 @@ func (f *fetcher) giveUp(s *session, err error) {
 		reason = s.sent.reason
 	}
 	f.log.Error(fmt.Sprintf("session %v is not to be had from the peer: %v", s.spec.SID, err))
-	f.tellGap(reason, s.known(), s.sent.until)
+	f.tellGap(reason, s.known(), s.sent.until, err.Error())
 	f.lose(s, reason)
 }
 

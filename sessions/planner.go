@@ -36,8 +36,10 @@ type planner struct {
 	retry    time.Duration   // the last wait after a failure
 	retryAt  time.Time       // no session is tried before
 	reason   GapReason       // why the planner is not anchored
+	why      string          // what failed last
 	short    bool            // it was told that sessions are short
 	told     string          // the last failure that was logged; empty: it has worked since
+	silent   owamp.Timestamp // within an outage: when the next result says so; 0: there is none
 
 	steps clock.Steps   // of the clock, before the run began
 	step  time.Duration // by how much it was set since, once that is too much
@@ -89,7 +91,7 @@ func (p *planner) run(ctx context.Context) (again bool) {
 			done = nil
 		}
 		if life.Err() == nil {
-			timer.Reset(min(p.plan(life), look))
+			timer.Reset(min(p.plan(life), p.reportOutage(), look))
 			p.tally.SetState(p.state())
 		}
 	}
@@ -143,6 +145,9 @@ func (p *planner) shift() {
 	}
 	if p.next != 0 {
 		p.next = p.next.AddDuration(p.step)
+		if p.silent != 0 {
+			p.silent = p.silent.AddDuration(p.step)
+		}
 		if now := p.cfg.Clock.Now(); p.next.After(now) {
 			p.next = now
 			p.tally.Outage(p.reason, now)
@@ -234,6 +239,12 @@ func (p *planner) handle(e event, going bool) {
 	}
 	p.live--
 	s.over, s.until, s.reason = true, e.until, e.reason
+	if e.err != nil {
+		s.why = e.err.Error()
+	}
+	if p.results != nil && e.until == s.start {
+		p.results.drop(s.start)
+	}
 	if !s.joined {
 		p.opening = false
 	}
@@ -286,16 +297,19 @@ func (p *planner) anchor(s *session) {
 	if p.next == 0 {
 		p.tally.Begin(s.start)
 	} else {
-		p.tellGap(p.reason, p.next, s.start)
+		p.tellGap(p.reason, p.next, s.start, p.why)
 		p.tally.Resume(s.start)
 	}
-	p.anchored = true
+	p.anchored, p.silent = true, 0
 	p.join(s)
 }
 
 // join appends s to the chain.
 func (p *planner) join(s *session) {
 	s.joined = true
+	if p.results != nil {
+		p.results.plan(s.start)
+	}
 	p.chain = append(p.chain, s)
 	p.next = s.end
 }
@@ -316,6 +330,7 @@ func (p *planner) fail(e event) {
 		level = slog.LevelDebug // what has been told, for as long as it lasts
 	}
 	p.told = e.err.Error()
+	p.why = p.told
 	p.log.Log(context.Background(), level, fmt.Sprintf("%v; trying again in %v", e.err, wait))
 	if p.next == 0 {
 		p.tally.Begin(p.asked)
@@ -344,7 +359,7 @@ func (p *planner) trim(now owamp.Timestamp) {
 			if first.end.After(now) {
 				break
 			}
-			p.tellGap(first.reason, first.until, first.end)
+			p.tellGap(first.reason, first.until, first.end, first.why)
 			p.tally.Gap(first.reason, first.end.Sub(first.until))
 		}
 		p.chain[0] = nil
@@ -360,4 +375,34 @@ func (p *planner) unanchor(reason GapReason, at owamp.Timestamp) {
 	}
 	p.anchored, p.next = false, at
 	p.tally.Outage(p.reason, at)
+}
+
+// maxSilent bounds the results that are made at once of an outage, which may have
+// been noticed late.
+const maxSilent = 64
+
+// reportOutage makes a result when there is nothing to measure with any more, and
+// another for each length of a session for which that goes on. It returns when to
+// look again.
+func (p *planner) reportOutage() time.Duration {
+	const never = time.Hour
+	if p.results == nil || p.anchored || p.next == 0 {
+		return never
+	}
+	now, every := p.cfg.Clock.Now(), max(p.length(), time.Second)
+	if p.silent == 0 {
+		if p.next.After(now) {
+			return p.next.Sub(now)
+		}
+		p.silent = p.next
+	}
+	if behind := now.Sub(p.silent) / every; behind > maxSilent {
+		p.silent = p.silent.AddDuration((behind - maxSilent) * every)
+	}
+	for ; !p.silent.After(now); p.silent = p.silent.AddDuration(every) {
+		if !p.results.outage(p.reason, p.next, p.silent, p.why) {
+			return time.Second
+		}
+	}
+	return p.silent.Sub(now)
 }

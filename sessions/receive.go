@@ -90,6 +90,7 @@ func (s *session) record(ctx context.Context) (owamp.Timestamp, error) {
 	until := s.start
 	if err == nil {
 		until, err = s.write(!ended)
+		s.tellResults()
 	}
 	switch going := ctx.Err() == nil; {
 	case err != nil:

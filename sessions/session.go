@@ -13,6 +13,7 @@ import (
 	"owl/probe/clock"
 	"owl/sessions/ports"
 	"owl/sessions/recorder"
+	"owl/sessions/result"
 )
 
 // A session is one OWAMP session of a stream.
@@ -33,6 +34,10 @@ type session struct {
 	steps  clock.Steps // of the clock, when it was asked for
 	parted clock.Steps // when the last part was written
 
+	// Of its results.
+	reported uint32           // below it all packets are in those of parts
+	made     []*result.Result // to be told when it is known who lost what
+
 	// This host receives.
 	receiving ports.Receiving
 	rec       *recorder.Recorder
@@ -45,6 +50,7 @@ type session struct {
 	up, over bool
 	until    owamp.Timestamp
 	reason   GapReason
+	why      string
 	retry    time.Duration // the planner's wait before s was up
 }
 

@@ -26,6 +26,7 @@ import (
 	"owl/probe"
 	"owl/probe/clock"
 	"owl/sessions/ports"
+	"owl/sessions/result"
 )
 
 const (
@@ -110,7 +111,7 @@ type StreamConfig struct {
 
 	// Directory is where the files go; nil: none are wanted. Then records are in
 	// memory while their session runs, those of long ones in files without
-	// a name in the directory Scratch, and there are no parts.
+	// a name in the directory Scratch, and there are no parts but for results.
 	Directory   *Directory
 	Scratch     string
 	BucketWidth float64 // s, of the summaries' histograms; 0: 0.0001
@@ -119,6 +120,14 @@ type StreamConfig struct {
 	Names func(sender, receiver netip.Addr) stats.Names
 	// Written is told each final file's path; calls do not overlap. May be nil.
 	Written func(path string)
+	// Sink, if it is not nil, gets a result of each session, or of each part if
+	// Each says so, and of times in which nothing is measured. Task says what they
+	// have in common: the stream adds what it knows itself, which is all from
+	// Packets on, Test and Receives. Raw says that they have their packets.
+	Sink Sink
+	Task result.TaskConfig
+	Each Each
+	Raw  bool
 	// Seen is told of the records as they come, or are fetched: received,
 	// duplicate and lost. Calls of overlapping sessions may overlap. May be nil.
 	Seen func([]owamp.Record)
@@ -135,6 +144,7 @@ type Stream struct {
 	restart chan struct{}
 	writing sync.Mutex // orders Written
 	fetcher *fetcher   // nil: this host receives
+	results *reporter  // nil: nobody wants them
 }
 
 // NewStream checks cfg and returns its stream.
@@ -157,7 +167,7 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	if _, err := window.New(gen, 0, cfg.Packets, cfg.Timeout); err != nil {
 		return nil, err
 	}
-	if cfg.Part == cfg.Packets || cfg.Directory == nil {
+	if cfg.Part == cfg.Packets || cfg.Directory == nil && (cfg.Sink == nil || cfg.Each != EachPart) {
 		cfg.Part = 0
 	}
 	if cfg.RetryCap <= 0 {
@@ -180,6 +190,11 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 	}
 	if cfg.Send {
 		s.fetcher = newFetcher(s)
+	}
+	if cfg.Sink != nil {
+		if s.results, err = newReporter(&cfg); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -209,6 +224,10 @@ func (s *Stream) Run(ctx context.Context) {
 	defer s.tally.Close()
 	if s.length() < shortest {
 		s.warnShort()
+	}
+	if s.results != nil {
+		s.results.run(ctx)
+		defer s.results.finish()
 	}
 	var fetching sync.WaitGroup
 	if s.fetcher != nil {
@@ -278,10 +297,13 @@ func (s *Stream) spec(start owamp.Timestamp, local netip.Addr) (owamp.SessionSpe
 	return spec, end, err
 }
 
-// tellGap logs a time that no session covers.
-func (s *Stream) tellGap(reason GapReason, from, to owamp.Timestamp) {
+// tellGap logs, and reports, a time that no session covers. Why may be empty.
+func (s *Stream) tellGap(reason GapReason, from, to owamp.Timestamp, why string) {
 	if !from.Before(to) {
 		return
+	}
+	if s.results != nil {
+		s.results.gap(reason, from, to, why)
 	}
 	s.log.Warn(fmt.Sprintf("no data for %.3f s from %s: %s", to.Sub(from).Seconds(), logTime(from), reason))
 }

@@ -12,6 +12,7 @@ import (
 	"owl/owamp/stats"
 	"owl/probe/clock"
 	"owl/sessions/recorder"
+	"owl/sessions/result"
 	"owl/sessions/spill"
 )
 
@@ -46,30 +47,49 @@ func (s *session) write(settled bool) (owamp.Timestamp, error) {
 		}
 		end = last
 	}
+	sum, made, unsummarized := s.conclude(r, end)
 	if s.cfg.Directory == nil {
+		if unsummarized != nil {
+			s.log.Error(fmt.Sprintf("session %v: no result: %v", s.spec.SID, unsummarized))
+		}
+		s.made = made
 		return end, nil
 	}
-	text, _, unsummarized := s.summary(r, r.Batches(0), stats.Options{})
 	s.file = nil // its name is no longer ours to remove
 	path, err := s.cfg.Directory.Commit(file, s.start, end)
 	if err != nil {
 		return s.start, err
 	}
+	s.made = made
 	s.written(path)
 	if unsummarized != nil {
 		s.log.Error(fmt.Sprintf("%s: no summary: %v", path, unsummarized))
 		return end, nil
 	}
-	return end, s.writeSummary(text, s.start, end)
+	return end, s.writeSummary(sum, s.start, end)
+}
+
+// conclude summarizes a session that is over, as far as somebody wants to know,
+// and makes the results that there are not yet.
+func (s *session) conclude(r *owp.Reader, until owamp.Timestamp) (*stats.Summary, []*result.Result, error) {
+	if s.results == nil && s.cfg.Directory == nil {
+		return nil, nil, nil
+	}
+	made := s.restResults(r, until)
+	fold := s.newFold(EachSession)
+	if fold == nil && s.cfg.Directory == nil {
+		return nil, made, nil
+	}
+	sum, err := s.summarize(r, r.Batches(0), fold, stats.Options{})
+	if err == nil && fold != nil {
+		made = append(made, s.result(fold, sum, result.Extent{Part: -1, Start: s.start, End: s.end, Until: until}))
+	}
+	return sum, made, err
 }
 
 // writePart writes the summary of a part of a session that still runs.
 func (s *session) writePart(r *owp.Reader, p recorder.Part) {
-	text, _, err := s.summary(r, r.Batches(p.Offset), stats.Options{First: p.First, Last: p.Last})
-	if err == nil {
-		err = s.writeSummary(text, p.Start, p.End)
-	}
-	if err != nil {
+	if err := s.concludePart(r, p, p.Offset, nil); err != nil {
 		s.partFailed(p, err)
 	}
 }
@@ -79,13 +99,35 @@ func (s *session) partFailed(p recorder.Part, err error) {
 	s.log.Error(fmt.Sprintf("sub-session %d of %v: %v", p.Index, s.spec.SID, err))
 }
 
-// summary computes the text of a summary file. Those of parts say that the
-// session has not finished, as the reference has it.
-func (s *session) summary(r *owp.Reader, recs iter.Seq2[[]owamp.Record, error], o stats.Options) ([]byte, *stats.Summary, error) {
+// concludePart writes the summary of a part whose records are in r, none of them
+// before the one at from, and tells of its result, unless check objects.
+func (s *session) concludePart(r *owp.Reader, p recorder.Part, from int64, check func(*stats.Summary) error) error {
+	fold := s.newFold(EachPart)
+	sum, err := s.summarize(r, r.Batches(from), fold, stats.Options{First: p.First, Last: p.Last})
+	if err == nil && check != nil {
+		err = check(sum)
+	}
+	if err == nil {
+		err = s.writeSummary(sum, p.Start, p.End)
+	}
+	if err == nil && fold != nil {
+		s.reported = p.Last
+		s.results.measured(s.result(fold, sum, result.Extent{Part: p.Index, Start: p.Start, End: p.End, Until: p.End}))
+	}
+	return err
+}
+
+// summarize folds records of the session into a summary, and into fold unless
+// that is nil. That of a part says that the session has not finished, as the
+// reference has it.
+func (s *session) summarize(r *owp.Reader, recs iter.Seq2[[]owamp.Record, error], fold *result.Fold, o stats.Options) (*stats.Summary, error) {
 	h := r.Header()
 	o.BucketWidth = s.cfg.BucketWidth
+	if fold != nil {
+		o.Each = fold.Observe
+	}
 	steps := s.stepsOf(o.Last != 0)
-	sum, err := stats.Summarize(&stats.Session{
+	return stats.Summarize(&stats.Session{
 		Spec:     h.Spec,
 		Finished: h.Finished == owp.Normal && o.Last == 0,
 		NextSeq:  h.NextSeq,
@@ -94,11 +136,6 @@ func (s *session) summary(r *owp.Reader, recs iter.Seq2[[]owamp.Record, error], 
 		ClockSteps: steps.Count,
 		ClockStep:  steps.Sum,
 	}, recs, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	names := s.cfg.Names(s.spec.Sender.Addr(), s.spec.Receiver.Addr())
-	return sum.AppendMachine(nil, names, s.cfg.UnixTimes), sum, nil
 }
 
 // stepsOf returns how this host's clock was set while the session ran, or since
@@ -116,10 +153,14 @@ func (s *session) stepsOf(part bool) clock.Steps {
 	return now.Since(before)
 }
 
-// writeSummary writes text; a file that has that name already is no failure of
-// the session.
-func (s *session) writeSummary(text []byte, start, end owamp.Timestamp) error {
-	path, err := s.cfg.Directory.WriteSummary(text, start, end)
+// writeSummary writes sum to its file, if files are wanted; one that has that
+// name already is no failure of the session.
+func (s *session) writeSummary(sum *stats.Summary, start, end owamp.Timestamp) error {
+	if s.cfg.Directory == nil {
+		return nil
+	}
+	names := s.cfg.Names(s.spec.Sender.Addr(), s.spec.Receiver.Addr())
+	path, err := s.cfg.Directory.WriteSummary(sum.AppendMachine(nil, names, s.cfg.UnixTimes), start, end)
 	if errors.Is(err, fs.ErrExist) {
 		s.log.Warn(err.Error())
 		return nil
