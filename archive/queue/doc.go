@@ -9,4 +9,9 @@
 // destinations there are, and a million that wait need room on the disk and none
 // in memory. A result is deleted when all lines are past it and none has it
 // waiting, and [Config.Keep] is over.
+//
+// What is put is on the disk, synced, before [Queue.Put] returns. That something
+// is settled is in the file within milliseconds, so that it is known after the
+// end of the process, and on the disk with the next result that is put: after a
+// loss of power a few results are delivered again, and none is lost.
 package queue

@@ -4,79 +4,68 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 )
 
 // ErrUnused says that a line is not used any more.
 var ErrUnused = errors.New("the destination is not configured any more")
 
-// A Line is what a destination has of a queue. Its methods may be called by many
-// goroutines at once.
+// A Line is what a destination has of a queue: new results, in the order of their
+// coming, and those that have failed and wait, in the order in which they are due.
+// Its methods may be called by many goroutines at once.
 type Line struct {
 	q    *Queue
 	id   int64
 	key  string
 	news chan struct{} // there may be something to do; one is enough
-	turn chan struct{} // has an element: somebody is looking for the next result
+	turn sync.Mutex    // of who looks for the next result
 
-	// The one's whose turn it is:
-	ahead   []*Result // read, and not handed out
-	newNext bool      // a new result is to be handed out before one that has waited
+	// Whose turn it is has this one:
+	newNext bool // a new result is to be handed out before one that has waited
 
 	// Guarded by q.mu:
-	name     string
-	used     bool
-	cursor   int64 // all results up to there are settled, or wait
-	moved    bool  // the cursor is not on the disk
-	read     int64 // up to there results have been handed out, or are ahead
-	out      []handed
-	again    map[int64]bool // waiting results that are handed out
-	waiting  int64          // results that wait, those handed out included
-	dead     int64
-	due      time.Time // none that waits is due before
-	counts   Counts
-	epoch    int  // how often the line has begun anew
-	awaiting bool // it is known that nothing is due before due
+	name    string
+	used    bool
+	cursor  int64          // all results up to there are settled, or wait
+	moved   bool           // the cursor is not in the file
+	read    int64          // up to there new results have been handed out, or are ahead
+	ahead   []*Result      // new results that were read and not handed out, in their order
+	out     []*handed      // new results that were handed out, in their order
+	due     time.Time      // none that waits is due before; zero: nobody knows
+	ready   []*Entry       // results that have waited, were read and not handed out
+	taken   map[int64]bool // results that wait, and are ready or handed out
+	pending []change       // of results that wait, not in the file yet
+	waiting int64          // results that wait, by the file
+	dead    int64          // results that are dead, by the file
+	version int            // how often what others have read has become stale
+	counts  Counts
 }
 
 // handed is a new result that has been handed out.
 type handed struct {
-	seq     int64
-	settled bool
+	*Entry
+	settled bool // or waits
+	over    bool // will not be tried again
 }
 
-// Counts are what became of the results of a line since the queue was opened.
-type Counts struct {
-	Delivered uint64
-	Discarded uint64 // nobody wanted them there
-	Retried   uint64 // tries that failed, of results that wait for another
-	Dead      uint64
-	Dropped   map[string]uint64 // by reason
+// newLine returns a line without anything.
+func newLine(q *Queue) *Line {
+	return &Line{
+		q:      q,
+		news:   make(chan struct{}, 1),
+		taken:  make(map[int64]bool),
+		counts: newCounts(),
+	}
 }
 
-// Reasons of results being dropped.
-const (
-	ReasonTTL     = "ttl"     // the destination does not want it so late
-	ReasonAge     = "age"     // see [Config.MaxAge]
-	ReasonSize    = "size"    // see [Config.MaxSize]
-	ReasonRequest = "request" // somebody said so
-)
-
-// An Entry is a result that a line has handed out. One of its methods is to be
-// called, once: until then the result is not handed out again.
-type Entry struct {
-	*Result
-	Tries int64     // that have failed
-	Last  time.Time // when the last of them was
-	line  *Line
-	again bool // it has waited
-	epoch int
-}
-
-func compareNames(a, b *Line) int {
-	return strings.Compare(a.name+"\x00"+a.key, b.name+"\x00"+b.key)
+// Name returns what the destination is called; no two have the same name.
+func (l *Line) Name() string {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	return l.name
 }
 
 // wake tells those who wait for something to do. q.mu may be held.
@@ -87,21 +76,19 @@ func (l *Line) wake() {
 	}
 }
 
+// longestWait bounds a wait, so that a step of the clock is noticed.
+const longestWait = time.Minute
+
 // Next returns the next result: one that has waited and is due, or a new one, in
 // turns if there are both. Without any it waits. It returns ErrUnused or
 // ErrClosed when there will be none.
 func (l *Line) Next(ctx context.Context) (*Entry, error) {
-	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		e, wait, err := l.next(ctx)
+		e, wait, err := l.next()
 		if e != nil || err != nil {
+			l.wake() // there may be one more, for another one who waits
 			return e, err
 		}
 		timer.Reset(wait)
@@ -109,139 +96,57 @@ func (l *Line) Next(ctx context.Context) (*Entry, error) {
 		case <-l.news:
 		case <-timer.C:
 		case <-ctx.Done():
-			l.wake() // for the next one who asks
+			l.wake()
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// longestWait bounds a wait, so that a step of the clock is noticed.
-const longestWait = time.Minute
+// TryNext is Next without waiting: the entry is nil if there is nothing to do
+// now.
+func (l *Line) TryNext() (*Entry, error) {
+	e, _, err := l.next()
+	return e, err
+}
 
 // next returns the next result, or how long there will be none.
-func (l *Line) next(ctx context.Context) (*Entry, time.Duration, error) {
+func (l *Line) next() (*Entry, time.Duration, error) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	q := l.q
+	q.mu.Lock()
+	closed, used, stuck := q.closed, l.used, len(l.pending) >= maxPending
+	q.mu.Unlock()
+	switch {
+	case closed:
+		return nil, 0, ErrClosed
+	case !used:
+		return nil, 0, ErrUnused
+	case stuck: // the file cannot be written, and what happens must not pile up in memory
+		return nil, longestWait, nil
+	}
 	first, second := l.nextDue, l.nextNew
 	if l.newNext {
 		first, second = second, first
 	}
-	for _, look := range []func(context.Context) (*Entry, error){first, second} {
-		e, err := look(ctx)
-		if err != nil {
-			return nil, 0, err
-		}
-		if e != nil {
-			l.newNext = e.again
-			return e, 0, nil
-		}
+	e, err := first()
+	if e == nil && err == nil {
+		e, err = second()
 	}
-	l.q.mu.Lock()
-	defer l.q.mu.Unlock()
-	switch {
-	case l.q.closed:
-		return nil, 0, ErrClosed
-	case !l.used:
-		return nil, 0, ErrUnused
+	if err != nil {
+		return nil, 0, q.because(err)
 	}
-	wait := longestWait
-	if l.waiting > 0 && l.awaiting {
-		wait = min(wait, l.due.Sub(l.q.cfg.Now()))
+	if e != nil {
+		l.newNext = e.Tries > 0
+		return e, 0, nil
 	}
-	return nil, max(wait, 0), nil
-}
-
-// nextDue returns a result that has waited and is due.
-func (l *Line) nextDue(ctx context.Context) (*Entry, error) {
-	q := l.q
-	now := q.cfg.Now()
-	q.mu.Lock()
-	busy := len(l.again)
-	idle := l.waiting == 0 || l.awaiting && now.Before(l.due) || !l.used || q.closed
-	if !idle {
-		l.awaiting, l.due = true, now.Add(longestWait) // unless one is found, or comes meanwhile
-	}
-	q.mu.Unlock()
-	if idle {
-		return nil, nil
-	}
-	var found *Entry
-	var next int64
-	err := q.store.look(ctx, func(rows *sql.Rows) error {
-		if found != nil {
-			return nil
-		}
-		e := &Entry{Result: new(Result), line: l, again: true, epoch: -1}
-		var last int64
-		if err := e.scan(rows, &next, &e.Tries, &last); err != nil {
-			return err
-		}
-		if last > 0 {
-			e.Last = time.Unix(0, last)
-		}
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		if !l.again[e.seq] {
-			found = e
-		}
-		return nil
-	}, "SELECT "+columns+", w.next, w.tries, w.last FROM waiting w JOIN results r ON r.seq = w.seq"+
-		" WHERE w.line = ? AND w.dead = 0 ORDER BY w.next LIMIT ?", l.id, busy+1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case err != nil:
-		l.awaiting = false
-		return nil, q.because(err)
-	case found == nil:
-		return nil, nil
-	case time.Unix(0, next).After(now):
-		if at := time.Unix(0, next); at.Before(l.due) {
-			l.due = at
-		}
-		return nil, nil
+	wait := longestWait
+	if l.waiting > 0 {
+		wait = min(wait, l.due.Sub(q.cfg.Now()))
 	}
-	l.awaiting = false // there may be more
-	l.again[found.seq] = true
-	return found, nil
-}
-
-// nextNew returns the first result that has not been handed out.
-func (l *Line) nextNew(ctx context.Context) (*Entry, error) {
-	q := l.q
-	for {
-		q.mu.Lock()
-		if !l.used || q.closed {
-			q.mu.Unlock()
-			return nil, nil
-		}
-		if len(l.ahead) > 0 {
-			r := l.ahead[0]
-			l.ahead = l.ahead[1:]
-			e := l.handOut(r)
-			q.mu.Unlock()
-			return e, nil
-		}
-		r, known := q.recent.behind(l.read)
-		if known && r != nil {
-			l.read = r.seq
-			e := l.handOut(r)
-			q.mu.Unlock()
-			return e, nil
-		}
-		from, last := l.read, q.last
-		q.mu.Unlock()
-		if known || from >= last {
-			return nil, nil
-		}
-		if err := l.readAhead(ctx, from, last); err != nil {
-			return nil, q.because(err)
-		}
-	}
-}
-
-// handOut returns r, whose turn it is. q.mu is held.
-func (l *Line) handOut(r *Result) *Entry {
-	l.out = append(l.out, handed{seq: r.seq})
-	return &Entry{Result: r, line: l, epoch: l.epoch}
+	return nil, max(wait, 0), nil
 }
 
 // Bounds of what is read ahead.
@@ -250,192 +155,153 @@ const (
 	aheadSize    = 4 << 20
 )
 
-// readAhead reads the results behind from, of which last is the newest.
-func (l *Line) readAhead(ctx context.Context, from, last int64) error {
+// nextNew returns the first result that has not been handed out.
+func (l *Line) nextNew() (*Entry, error) {
+	q := l.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if !l.used {
+			return nil, nil
+		}
+		if len(l.ahead) > 0 {
+			r := l.ahead[0]
+			l.ahead = l.ahead[1:]
+			return l.handOut(r), nil
+		}
+		if l.read >= q.last {
+			return nil, nil
+		}
+		if r, known := q.recent.behind(l.read); known && r != nil {
+			l.read = r.seq
+			return l.handOut(r), nil
+		}
+		if err := l.readAhead(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readAhead reads the results behind those that have been read. q.mu is held, and
+// given up meanwhile.
+func (l *Line) readAhead() error {
+	q := l.q
+	version, from, last := l.version, l.read, q.last
+	q.mu.Unlock()
 	size := 0
 	var all []*Result
-	stop := errors.New("enough")
-	err := l.q.store.look(ctx, func(rows *sql.Rows) error {
-		if size > aheadSize {
-			return stop
-		}
+	enough := false
+	err := q.store.look(background, func(rows *sql.Rows) (bool, error) {
 		r := new(Result)
 		if err := r.scan(rows); err != nil {
-			return err
+			return false, err
 		}
-		size += len(r.Body)
 		all = append(all, r)
-		return nil
+		size += len(r.Body)
+		enough = size > aheadSize || len(all) == aheadResults
+		return !enough, nil
 	}, "SELECT "+columns+" FROM results r WHERE r.seq > ? AND r.seq <= ?"+
 		" AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.line = ? AND w.seq = r.seq) ORDER BY r.seq LIMIT ?", from, last, l.id, aheadResults)
-	if err != nil && !errors.Is(err, stop) {
+	q.mu.Lock()
+	if err != nil || l.version != version {
 		return err
 	}
-	l.q.mu.Lock()
-	defer l.q.mu.Unlock()
-	// What was dropped meanwhile is before the cursor.
-	l.ahead = slices.DeleteFunc(all, func(r *Result) bool { return r.seq <= l.cursor })
-	read := last
-	if err != nil || len(all) == aheadResults { // there may be more
-		read = all[len(all)-1].seq
+	if l.read = last; enough {
+		l.read = all[len(all)-1].seq
 	}
-	l.read = max(l.read, read)
+	l.ahead = append(l.ahead, all...)
 	l.advance()
 	return nil
 }
 
-// advance moves the cursor to behind what is settled. q.mu is held.
-func (l *Line) advance() {
-	for len(l.out) > 0 && l.out[0].settled {
-		l.moveTo(l.out[0].seq)
-		l.out = l.out[1:]
+// handOut returns r, whose turn it is. q.mu is held.
+func (l *Line) handOut(r *Result) *Entry {
+	e := &Entry{Result: r, line: l}
+	l.out = append(l.out, &handed{Entry: e})
+	if len(l.out) > maxOut && !l.out[0].settled {
+		l.stepAside(l.out[0])
 	}
-	switch {
-	case len(l.out) > 0:
-	case len(l.ahead) > 0:
-		l.moveTo(l.ahead[0].seq - 1)
-	default:
-		l.moveTo(l.read)
-	}
+	return e
 }
 
-func (l *Line) moveTo(seq int64) {
-	if seq > l.cursor {
-		l.cursor, l.moved = seq, true
-	}
-}
-
-// settle notes that a new result is settled, or waits. q.mu is held.
-func (l *Line) settle(seq int64) {
-	if i, ok := slices.BinarySearchFunc(l.out, seq, func(h handed, seq int64) int { return int(h.seq - seq) }); ok {
-		l.out[i].settled = true
-		l.advance()
-	}
-}
-
-// Delivered settles the result: its destination has it.
-func (e *Entry) Delivered() { e.over(func(c *Counts) { c.Delivered++ }) }
-
-// Discarded settles the result: it is not wanted there.
-func (e *Entry) Discarded() { e.over(func(c *Counts) { c.Discarded++ }) }
-
-// Expired settles the result: it is not wanted so late.
-func (e *Entry) Expired() { e.over(func(c *Counts) { c.Dropped[ReasonTTL]++ }) }
-
-// over settles the result.
-func (e *Entry) over(count func(*Counts)) {
-	l := e.line
+// nextDue returns a result that has waited and is due.
+func (l *Line) nextDue() (*Entry, error) {
 	q := l.q
 	q.mu.Lock()
-	waits := e.waits()
-	if !waits {
-		count(&l.counts)
-		l.settle(e.seq)
-	}
-	q.mu.Unlock()
-	if !waits {
-		return
-	}
-	q.later(job{
-		do: func(s *store) error { return s.forget(l.id, e.seq, q.done) },
-		after: func() {
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			count(&l.counts)
-			delete(l.again, e.seq)
-			l.waiting--
-		},
-	})
-}
-
-// waits reports whether the result is among those that wait: it was from the
-// start, or the line has begun anew since. q.mu is held.
-func (e *Entry) waits() bool { return e.again || e.epoch != e.line.epoch }
-
-// later makes a change that nobody waits for.
-func (q *Queue) later(j job) {
-	select {
-	case q.work <- j:
-	case <-q.ended: // it is made after the next start
-	}
-}
-
-// Again notes that a try has failed, and when the next is to be.
-func (e *Entry) Again(ctx context.Context, next time.Time, why string) error {
-	return e.keep(ctx, false, next, why)
-}
-
-// Bury notes that a try has failed and that there will be no other, unless
-// somebody wants one: see [Line.Retry].
-func (e *Entry) Bury(ctx context.Context, why string) error {
-	return e.keep(ctx, true, e.line.q.cfg.Now(), why)
-}
-
-// maxError bounds the error that is kept, in octets.
-const maxError = 2000
-
-func (e *Entry) keep(ctx context.Context, dead bool, next time.Time, why string) error {
-	l := e.line
-	q := l.q
-	if len(why) > maxError {
-		why = strings.ToValidUTF8(why[:maxError], "") + "…"
-	}
+	defer q.mu.Unlock()
 	now := q.cfg.Now()
-	return q.change(ctx, job{
-		do: func(s *store) error {
-			return s.exec("INSERT OR REPLACE INTO waiting (line, seq, dead, next, tries, last, error) VALUES (?, ?, ?, ?, ?, ?, ?)",
-				l.id, e.seq, dead, next.UnixNano(), e.Tries+1, now.UnixNano(), why)
-		},
-		after: func() {
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			if e.waits() {
-				delete(l.again, e.seq)
-				l.waiting--
-			} else {
-				l.settle(e.seq)
-			}
-			if dead {
-				l.dead++
-				l.counts.Dead++
-				return
-			}
-			l.waiting++
-			l.counts.Retried++
-			if next.Before(l.due) {
-				l.due = next
-			}
-			l.wake()
-		},
-	})
-}
-
-// TryNext is Next without waiting: the entry is nil if there is nothing to do
-// now.
-func (l *Line) TryNext(ctx context.Context) (*Entry, error) {
-	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if len(l.ready) == 0 && l.used && l.waiting > 0 && !now.Before(l.due) {
+		if err := l.readDue(now); err != nil {
+			return nil, err
+		}
 	}
-	e, _, err := l.next(ctx)
-	return e, err
+	if len(l.ready) == 0 {
+		return nil, nil
+	}
+	e := l.ready[0]
+	l.ready = l.ready[1:]
+	return e, nil
 }
 
-// Hasten makes the results due whose last try was since: what they failed for is
-// over.
-func (l *Line) Hasten(ctx context.Context, since time.Time) error {
-	now := l.q.cfg.Now()
-	return l.q.change(ctx, job{
-		do: func(s *store) error {
-			return s.exec("UPDATE waiting SET next = ? WHERE line = ? AND dead = 0 AND next > ? AND last >= ?", now.UnixNano(), l.id, now.UnixNano(), since.UnixNano())
-		},
-		after: func() {
-			l.q.mu.Lock()
-			defer l.q.mu.Unlock()
-			l.awaiting = false
-			l.wake()
-		},
-	})
+// readDue reads results that wait and are due. q.mu is held, and given up
+// meanwhile.
+func (l *Line) readDue(now time.Time) error {
+	q := l.q
+	version := l.version
+	// What is settled while this reads is still in what it reads.
+	taken := maps.Clone(l.taken)
+	l.due = now.Add(longestWait) // unless one is found, or comes meanwhile
+	q.mu.Unlock()
+	found, next, err := q.store.due(l, now, taken)
+	q.mu.Lock()
+	if err != nil || l.version != version {
+		l.due = time.Time{}
+		return err
+	}
+	l.due = earlier(l.due, next)
+	for _, e := range found {
+		if !l.taken[e.seq] {
+			l.taken[e.seq] = true
+			l.ready = append(l.ready, e)
+		}
+	}
+	return nil
+}
+
+// due reads results that wait for l and are due, save those that are taken; and
+// when the next one is due, zero if some may be.
+func (s *store) due(l *Line, now time.Time, taken map[int64]bool) (found []*Entry, next time.Time, err error) {
+	next = now.Add(longestWait)
+	err = s.look(background, func(rows *sql.Rows) (bool, error) {
+		e := &Entry{Result: new(Result), line: l, again: true}
+		var due, last int64
+		if err := rows.Scan(&e.seq, &due, &e.Tries, &last); err != nil {
+			return false, err
+		}
+		e.Last = fromNano(last)
+		switch {
+		case fromNano(due).After(now):
+			next = fromNano(due)
+		case len(found) == aheadResults:
+			next = time.Time{}
+		default:
+			if !taken[e.seq] {
+				found = append(found, e)
+			}
+			return true, nil
+		}
+		return false, nil
+	}, "SELECT seq, next, tries, last FROM waiting WHERE line = ? AND state = ? ORDER BY next, seq", l.id, stateWaiting)
+	size := 0
+	for i, e := range found {
+		if err != nil || size > aheadSize {
+			return found[:i], time.Time{}, err
+		}
+		err = s.look(background, func(rows *sql.Rows) (bool, error) {
+			return false, e.scan(rows)
+		}, "SELECT "+columns+" FROM results r WHERE r.seq = ?", e.seq)
+		size += len(e.Body)
+	}
+	// What was dropped meanwhile is not there.
+	return slices.DeleteFunc(found, func(e *Entry) bool { return e.ID == "" }), next, err
 }

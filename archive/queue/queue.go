@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,7 +50,8 @@ var (
 type Config struct {
 	Path string // of the file, which is made if there is none
 	// MaxSize is how many octets of results there may be; 0: DefaultMaxSize.
-	// Full says what becomes of what is beyond; empty: DropOldest.
+	// The file has some hundred octets more for each. Full says what becomes of
+	// what is beyond; empty: DropOldest.
 	MaxSize int64
 	Full    Full
 	// MaxAge is how long a result may wait, dead or not; 0: DefaultMaxAge.
@@ -59,8 +59,11 @@ type Config struct {
 	// Keep is how long a result stays that is settled everywhere, so that it may
 	// be replayed.
 	Keep time.Duration
-	Now  func() time.Time // nil: the host's clock
-	Log  *slog.Logger     // nil: nobody is told
+	// Still is for a look at what another program has left: the file must be
+	// there, and nothing is dropped or deleted, save what somebody asks for.
+	Still bool
+	Now   func() time.Time // nil: the host's clock
+	Log   *slog.Logger     // nil: nobody is told
 }
 
 // A Queue is an open file. Its methods may be called by many goroutines at once.
@@ -68,19 +71,24 @@ type Queue struct {
 	cfg     Config
 	store   *store
 	work    chan job
+	settled chan struct{} // has an element: something is settled that is not in the file
 	closing chan struct{}
 	ended   chan struct{} // the writer has ended
-	recent  recent
+	recent  recent        // guarded by mu
+
+	came    atomic.Uint64 // results that were queued
+	refused atomic.Uint64 // results that were not
 
 	// The writer's:
-	failing bool  // it has told that it cannot write
 	done    int64 // all lines are past the results up to there, and those are deleted that do not wait
+	unswept bool  // the last sweep has left something
 
-	mu     sync.Mutex // guards all below, and what lines say it does
-	lines  map[string]*Line
-	last   int64 // the greatest place in the order
-	size   int64 // octets of results
-	closed bool
+	mu      sync.Mutex       // guards all below, and what lines say it does
+	lines   map[string]*Line // by key; only the writer changes it
+	last    int64            // the greatest place in the order
+	size    int64            // octets of results
+	failing error            // why the file could not be written the last time
+	closed  bool
 }
 
 // Open opens a file, which no other process may have open.
@@ -103,12 +111,13 @@ func Open(cfg Config) (*Queue, error) {
 	q := &Queue{
 		cfg:     cfg,
 		work:    make(chan job, jobsAtOnce),
+		settled: make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		ended:   make(chan struct{}),
 		lines:   make(map[string]*Line),
 	}
 	var err error
-	if q.store, err = openStore(cfg.Path); err != nil {
+	if q.store, err = openStore(cfg.Path, !cfg.Still); err != nil {
 		return nil, q.because(err)
 	}
 	if err := q.load(); err != nil {
@@ -127,8 +136,18 @@ func (q *Queue) because(err error) error {
 }
 
 // Put queues results: all of them, or with an error none. When it returns they
-// are on the disk. A result whose ID is in the queue is not queued again.
+// are on the disk, whatever happens to the process or the host's power. A result
+// whose ID is in the queue is not queued again. It returns ErrFull if the queue
+// is and refuses what is new.
 func (q *Queue) Put(ctx context.Context, results ...*Result) error {
+	err := q.put(ctx, results)
+	if err != nil {
+		q.refused.Add(uint64(len(results)))
+	}
+	return err
+}
+
+func (q *Queue) put(ctx context.Context, results []*Result) error {
 	size := int64(0)
 	for _, r := range results {
 		if len(r.Body) > maxResult {
@@ -136,13 +155,12 @@ func (q *Queue) Put(ctx context.Context, results ...*Result) error {
 		}
 		size += int64(len(r.Body))
 	}
-	if has := q.Size(); q.cfg.Full == RefuseNew && has+size > q.cfg.MaxSize {
-		return q.because(fmt.Errorf("%w: it has %d octets of %d", ErrFull, has, q.cfg.MaxSize))
-	}
 	var queued []*Result
 	return q.change(ctx, job{
 		do: func(s *store) error {
-			queued = queued[:0]
+			if has := q.Size() + s.grown; q.cfg.Full == RefuseNew && has+size > q.cfg.MaxSize {
+				return fmt.Errorf("%w: it has %d octets of %d", ErrFull, has, q.cfg.MaxSize)
+			}
 			for _, r := range results {
 				own := *r
 				if own.Arrived.IsZero() {
@@ -158,21 +176,17 @@ func (q *Queue) Put(ctx context.Context, results ...*Result) error {
 			}
 			return nil
 		},
-		after: func() { q.came(queued) },
+		after: func() {
+			q.came.Add(uint64(len(queued)))
+			for _, r := range queued {
+				q.last = r.seq
+				q.recent.add(r)
+			}
+			for _, l := range q.lines {
+				l.wake()
+			}
+		},
 	})
-}
-
-// came notes results that are on the disk. It is called in their order.
-func (q *Queue) came(results []*Result) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, r := range results {
-		q.last = r.seq
-		q.recent.add(r)
-	}
-	for _, l := range q.lines {
-		l.wake()
-	}
 }
 
 // Size returns how many octets of results there are.
@@ -182,20 +196,13 @@ func (q *Queue) Size() int64 {
 	return q.size
 }
 
-// Lines returns the lines of all destinations, by name: those that are used and
-// those that were.
-func (q *Queue) Lines() []*Line {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.SortedFunc(maps.Values(q.lines), func(a, b *Line) int { return compareNames(a, b) })
-}
-
-// Close ends the use of the file. What is settled is on the disk when it
+// Close ends the use of the file. What is settled is in the file when it
 // returns.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
+		<-q.ended
 		return nil
 	}
 	q.closed = true

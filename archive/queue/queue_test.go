@@ -27,19 +27,15 @@ func open(t testing.TB, cfg Config) *Queue {
 
 func use(t testing.TB, q *Queue, keys ...string) []*Line {
 	t.Helper()
-	names := make(map[string]string)
+	var targets []Target
 	for _, k := range keys {
-		names[k] = "name of " + k
+		targets = append(targets, Target{k, "name of " + k})
 	}
-	lines, err := q.Use(t.Context(), names)
+	lines, err := q.Use(t.Context(), targets...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*Line
-	for _, k := range keys {
-		all = append(all, lines[k])
-	}
-	return all
+	return lines
 }
 
 func put(t testing.TB, q *Queue, from, to int) {
@@ -84,9 +80,7 @@ func TestOrder(t *testing.T) {
 			t.Fatalf("result %s, want %d", e.ID, i)
 		}
 		if i == 7 {
-			if err := e.Again(t.Context(), time.Now().Add(time.Hour), "no"); err != nil {
-				t.Fatal(err)
-			}
+			e.Again(time.Now().Add(time.Hour), "no")
 			continue
 		}
 		e.Delivered()

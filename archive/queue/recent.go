@@ -2,8 +2,12 @@ package queue
 
 import "sort"
 
-// recentSize bounds the results that are in memory, in octets.
-const recentSize = 16 << 20
+const (
+	// recentSize bounds the results that are in memory, in octets.
+	recentSize = 16 << 20
+	// overhead is about what a result takes beside its body, in octets.
+	overhead = 512
+)
 
 // recent are the results that came last, so that lines which keep up need not
 // read them.
@@ -16,10 +20,10 @@ type recent struct {
 // add adds the newest result.
 func (c *recent) add(r *Result) {
 	c.results = append(c.results, r)
-	c.size += len(r.Body)
+	c.size += len(r.Body) + overhead
 	drop := 0
-	for c.size > recentSize && drop < len(c.results)-1 {
-		c.size -= len(c.results[drop].Body)
+	for c.size > recentSize && drop < len(c.results) {
+		c.size -= len(c.results[drop].Body) + overhead
 		c.from = c.results[drop].seq
 		c.results[drop] = nil
 		drop++

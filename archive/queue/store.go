@@ -22,13 +22,12 @@ var migrations = [...]string{`
 		id        TEXT NOT NULL UNIQUE,
 		arrived   INTEGER NOT NULL, -- ns since 1970
 		succeeded INTEGER NOT NULL,
+		size      INTEGER NOT NULL,
 		task      TEXT NOT NULL,
 		run       TEXT NOT NULL,
-		size      INTEGER NOT NULL,
 		body      BLOB NOT NULL);
-	CREATE INDEX results_arrived ON results (arrived, seq);
 	CREATE TABLE lines (
-		id     INTEGER PRIMARY KEY,
+		id     INTEGER PRIMARY KEY AUTOINCREMENT,
 		key    TEXT NOT NULL UNIQUE,
 		name   TEXT NOT NULL,
 		used   INTEGER NOT NULL,
@@ -36,33 +35,54 @@ var migrations = [...]string{`
 	CREATE TABLE waiting (
 		line  INTEGER NOT NULL,
 		seq   INTEGER NOT NULL,
-		dead  INTEGER NOT NULL,
+		state INTEGER NOT NULL, -- 0: waits, 1: is dead
 		next  INTEGER NOT NULL, -- ns since 1970; of the dead when they died
 		tries INTEGER NOT NULL,
 		last  INTEGER NOT NULL, -- ns since 1970; 0: never tried
 		error TEXT NOT NULL,
 		PRIMARY KEY (line, seq)) WITHOUT ROWID;
-	CREATE INDEX waiting_next ON waiting (line, dead, next);
+	CREATE INDEX waiting_next ON waiting (line, state, next, seq);
 	CREATE INDEX waiting_seq ON waiting (seq);
 	CREATE TABLE octets (n INTEGER NOT NULL); -- of all results
 	INSERT INTO octets VALUES (0);
 `}
 
+// A state is what is the matter with a result that waits.
+type state int64
+
+const (
+	stateWaiting state = 0
+	stateDead    state = 1
+)
+
+const (
+	// connections bounds how many look at the file at once.
+	connections = 8
+	// walSize is what the log beside the file is cut to once it is in it.
+	walSize = 16 << 20
+)
+
 // A store is the open file. What changes it is called by one goroutine at a
 // time; what looks at it by any.
 type store struct {
-	lock  *os.File
-	db    *sql.DB
-	conn  *sql.Conn // of the writer
-	grown int64     // octets of results that the running transaction adds
-	stmts map[string]*sql.Stmt
+	lock   *os.File
+	db     *sql.DB
+	conn   *sql.Conn // of the writer
+	synced bool      // a transaction is on the disk when it is made
+	grown  int64     // octets of results that the running transaction adds, or the last one has
+	stmts  map[string]*sql.Stmt
 }
 
 // background: half of a change helps nobody, so none is given up.
 var background = context.Background()
 
-// openStore opens or makes a file.
-func openStore(path string) (*store, error) {
+// openStore opens a file, or makes it.
+func openStore(path string, create bool) (*store, error) {
+	if !create {
+		if _, err := os.Stat(path); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := lockFile(path + ".lock")
 	if err != nil {
 		return nil, err
@@ -81,23 +101,23 @@ func (s *store) open(path string) (err error) {
 		return err
 	}
 	f.Close()
-	q := url.Values{"_pragma": {"busy_timeout(10000)", "synchronous(FULL)"}}
+	q := url.Values{"_pragma": {"busy_timeout(10000)", fmt.Sprintf("journal_size_limit(%d)", walSize)}}
 	if s.db, err = sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()); err != nil {
 		return err
 	}
+	s.db.SetMaxOpenConns(connections)
 	if s.conn, err = s.db.Conn(background); err != nil {
-		return err
+		return damaged(err)
 	}
-	var id, version int
-	if err := s.conn.QueryRowContext(background, "PRAGMA application_id").Scan(&id); err != nil {
-		return fmt.Errorf("no queue, or a damaged one: %w", err)
-	}
-	if err := s.conn.QueryRowContext(background, "PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	var tables int
-	if err := s.conn.QueryRowContext(background, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
-		return fmt.Errorf("no queue, or a damaged one: %w", err)
+	var id, version, tables int
+	for query, into := range map[string]*int{
+		"PRAGMA application_id":              &id,
+		"PRAGMA user_version":                &version,
+		"SELECT count(*) FROM sqlite_schema": &tables,
+	} {
+		if err := s.conn.QueryRowContext(background, query).Scan(into); err != nil {
+			return damaged(err)
+		}
 	}
 	switch {
 	case id != applicationID && (id != 0 || version != 0 || tables != 0):
@@ -105,13 +125,16 @@ func (s *store) open(path string) (err error) {
 	case version > len(migrations):
 		return fmt.Errorf("the file is of version %d, from a newer Owl: want one of at most %d", version, len(migrations))
 	}
-	// The freed pages at the end of the file go back to the system.
+	// What results leave behind goes back to the system.
 	for _, pragma := range []string{"auto_vacuum = INCREMENTAL", "journal_mode = WAL"} {
 		if err := s.exec("PRAGMA " + pragma); err != nil {
 			return err
 		}
 	}
-	return s.transaction(func() error {
+	if version == len(migrations) {
+		return nil
+	}
+	return s.transaction(true, func() error {
 		for v := version; v < len(migrations); v++ {
 			if err := s.exec(migrations[v]); err != nil {
 				return err
@@ -119,6 +142,11 @@ func (s *store) open(path string) (err error) {
 		}
 		return s.exec(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, len(migrations)))
 	})
+}
+
+// damaged says what is the matter with a file that is no database.
+func damaged(err error) error {
+	return fmt.Errorf("the file is damaged, or not a queue: %w", err)
 }
 
 func (s *store) close() error {
@@ -141,6 +169,15 @@ func (s *store) exec(query string, args ...any) error {
 	return err
 }
 
+// count changes the file and returns how many rows that were.
+func (s *store) count(query string, args ...any) (int64, error) {
+	res, err := s.change(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
 // change changes the file by a statement, which it keeps ready if it has
 // arguments.
 func (s *store) change(query string, args ...any) (sql.Result, error) {
@@ -158,8 +195,20 @@ func (s *store) change(query string, args ...any) (sql.Result, error) {
 	return stmt.ExecContext(background, args...)
 }
 
-// transaction does all that do does, or nothing.
-func (s *store) transaction(do func() error) error {
+// transaction does all that do does, or nothing. If synced it outlives the loss
+// of power, and with it all that were before it.
+func (s *store) transaction(synced bool, do func() error) error {
+	if s.synced != synced {
+		mode := "NORMAL"
+		if synced {
+			mode = "FULL"
+		}
+		if err := s.exec("PRAGMA synchronous = " + mode); err != nil {
+			return err
+		}
+		s.synced = synced
+	}
+	s.grown = 0
 	if err := s.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -190,18 +239,11 @@ func (s *store) apart(do func(*store) error) (failed, broken error) {
 	return failed, errors.Join(broken, s.exec("RELEASE job"))
 }
 
-// takeGrown returns how many octets of results the last transaction has added.
-func (s *store) takeGrown() int64 {
-	n := s.grown
-	s.grown = 0
-	return n
-}
-
 // insert adds a result and returns its place in the order; 0: there is one of its
 // ID.
 func (s *store) insert(r *Result) (int64, error) {
-	res, err := s.change("INSERT INTO results (id, arrived, succeeded, task, run, size, body) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-		r.ID, r.Arrived.UnixNano(), r.Succeeded, r.TaskHref, r.RunHref, len(r.Body), r.Body)
+	res, err := s.change("INSERT INTO results (id, arrived, succeeded, size, task, run, body) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+		r.ID, r.Arrived.UnixNano(), r.Succeeded, len(r.Body), r.TaskHref, r.RunHref, r.Body)
 	if err != nil {
 		return 0, err
 	}
@@ -218,60 +260,110 @@ func (s *store) last() (seq int64, err error) {
 	return seq, err
 }
 
-// forget notes that a result does not wait for a line any more, and deletes it
-// if nobody else needs it: all lines are past those up to done.
-func (s *store) forget(line, seq, done int64) error {
-	if err := s.exec("DELETE FROM waiting WHERE line = ? AND seq = ?", line, seq); err != nil {
-		return err
-	}
-	return s.delete("DELETE FROM results WHERE seq = ? AND seq <= ? AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.seq = results.seq)", seq, done)
-}
-
-// delete deletes results.
-func (s *store) delete(query string, args ...any) error {
-	rows, err := s.conn.QueryContext(background, query+" RETURNING size", args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var size int64
-		if err := rows.Scan(&size); err != nil {
+// save writes what has become of results of a line. All lines are past the
+// results up to done.
+func (s *store) save(t *settled, done int64) error {
+	t.waiting, t.dead = 0, 0
+	for _, c := range t.changes {
+		if err := s.apply(t, c, done); err != nil {
 			return err
 		}
-		s.grown -= size
 	}
-	return rows.Err()
+	return s.saveCursor(t.line.id, t.cursor)
 }
 
 func (s *store) saveCursor(line, cursor int64) error {
-	return s.exec("UPDATE lines SET cursor = ? WHERE id = ?", cursor, line)
+	return s.exec("UPDATE lines SET cursor = max(cursor, ?) WHERE id = ?", cursor, line)
+}
+
+// apply makes a change of a result that waits, unless somebody has dropped it
+// meanwhile.
+func (s *store) apply(t *settled, c change, done int64) error {
+	var n int64
+	var err error
+	switch {
+	case c.gone:
+		n, err = s.count("DELETE FROM waiting WHERE line = ? AND seq = ? AND state = ?", t.line.id, c.seq, stateWaiting)
+		t.waiting -= n
+		if err != nil || c.seq > done {
+			return err
+		}
+		return s.delete("seq = ? AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.seq = results.seq)", c.seq)
+	case c.isNew:
+		n, err = s.count("INSERT OR IGNORE INTO waiting (line, seq, state, next, tries, last, error) SELECT ?, seq, ?, ?, ?, ?, ? FROM results WHERE seq = ?",
+			t.line.id, c.state, c.next.UnixNano(), c.tries, nano(c.last), c.why, c.seq)
+	default:
+		n, err = s.count("UPDATE waiting SET state = ?, next = ?, tries = ?, last = ?, error = ? WHERE line = ? AND seq = ? AND state = ?",
+			c.state, c.next.UnixNano(), c.tries, nano(c.last), c.why, t.line.id, c.seq, stateWaiting)
+		t.waiting -= n
+	}
+	if c.state == stateDead {
+		t.dead += n
+	} else {
+		t.waiting += n
+	}
+	return err
+}
+
+// delete deletes the results for which a condition holds.
+func (s *store) delete(where string, args ...any) error {
+	return s.each(func(rows *sql.Rows) (bool, error) {
+		var size int64
+		err := rows.Scan(&size)
+		s.grown -= size
+		return true, err
+	}, "DELETE FROM results WHERE "+where+" RETURNING size", args...)
 }
 
 // columns are those of a result.
 const columns = "r.seq, r.id, r.arrived, r.succeeded, r.task, r.run, r.body"
 
-// scan reads them, and what else there is.
-func (r *Result) scan(rows *sql.Rows, more ...any) error {
+// scan reads them.
+func (r *Result) scan(rows *sql.Rows) error {
 	var arrived int64
-	if err := rows.Scan(append([]any{&r.seq, &r.ID, &arrived, &r.Succeeded, &r.TaskHref, &r.RunHref, &r.Body}, more...)...); err != nil {
+	if err := rows.Scan(&r.seq, &r.ID, &arrived, &r.Succeeded, &r.TaskHref, &r.RunHref, &r.Body); err != nil {
 		return err
 	}
-	r.Arrived = time.Unix(0, arrived)
+	r.Arrived = fromNano(arrived)
 	return nil
 }
 
-// look calls each for each row.
-func (s *store) look(ctx context.Context, each func(*sql.Rows) error, query string, args ...any) error {
+// look calls do for each row, as long as it wants more.
+func (s *store) look(ctx context.Context, do func(*sql.Rows) (more bool, err error), query string, args ...any) error {
 	rows, err := s.db.QueryContext(ctx, query, args...)
+	return each(rows, err, do)
+}
+
+// each is look for the running transaction.
+func (s *store) each(do func(*sql.Rows) (more bool, err error), query string, args ...any) error {
+	rows, err := s.conn.QueryContext(background, query, args...)
+	return each(rows, err, do)
+}
+
+func each(rows *sql.Rows, err error, do func(*sql.Rows) (more bool, err error)) error {
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := each(rows); err != nil {
+		if more, err := do(rows); err != nil || !more {
 			return err
 		}
 	}
 	return rows.Err()
+}
+
+// nano returns t as the file has it.
+func nano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNano(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
 }

@@ -4,24 +4,26 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"modernc.org/sqlite"
 )
 
 const (
 	// jobsAtOnce bounds what one transaction changes.
 	jobsAtOnce = 1024
-	// settleWithin bounds how long it takes until what is settled is on the
-	// disk: after a crash it would be delivered again.
-	settleWithin = 20 * time.Millisecond
+	// settleWithin is how long settled results are collected before they are
+	// noted in the file: after a crash they would be delivered again.
+	settleWithin = 2 * time.Millisecond
 	// sweepEvery is how often results are looked for that nobody waits for any
-	// longer.
+	// longer, and how often is tried again what could not be written.
 	sweepEvery = time.Second
 )
 
 // A job is a change of the file, made together with others.
 type job struct {
 	do    func(*store) error
-	after func()     // once it is on the disk; nil: nothing
-	done  chan error // nil: nobody waits for it
+	after func()     // once it is in the file, with q.mu held; nil: nothing
+	done  chan error // nil: nobody waits for it, so it need not be synced
 }
 
 // change makes a change and waits until it is on the disk, or not made.
@@ -30,6 +32,8 @@ func (q *Queue) change(ctx context.Context, j job) error {
 	select {
 	case <-q.closing:
 		return q.because(ErrClosed)
+	case <-ctx.Done():
+		return q.because(ctx.Err())
 	default:
 	}
 	select {
@@ -56,19 +60,24 @@ func (q *Queue) change(ctx context.Context, j job) error {
 // transaction, until the queue is closed.
 func (q *Queue) write() {
 	defer close(q.ended)
-	settle := time.NewTicker(settleWithin)
-	defer settle.Stop()
-	sweep := time.NewTicker(sweepEvery)
+	sweep := time.NewTimer(sweepEvery)
 	defer sweep.Stop()
-	for {
+	collected := time.NewTimer(settleWithin)
+	defer collected.Stop()
+	for open := true; open; {
 		var jobs []job
-		open := true
 		select {
 		case j := <-q.work:
 			jobs = append(jobs, j)
-		case <-settle.C:
+		case <-q.settled:
+			collected.Reset(settleWithin)
+			continue
+		case <-collected.C:
 		case <-sweep.C:
-			jobs = append(jobs, q.sweep())
+			sweep.Reset(sweepEvery)
+			if !q.cfg.Still {
+				jobs = append(jobs, q.sweep())
+			}
 		case <-q.closing:
 			open = false
 		}
@@ -81,82 +90,122 @@ func (q *Queue) write() {
 			}
 		}
 		q.commit(jobs)
-		if !open && len(jobs) < jobsAtOnce {
-			return
+		if q.unswept {
+			q.unswept = false
+			sweep.Reset(0)
 		}
+		open = open || len(jobs) == jobsAtOnce // there may be more
 	}
 }
 
-// commit makes jobs, and writes down what lines have settled.
+// commit makes jobs, and notes what lines have settled.
 func (q *Queue) commit(jobs []job) {
-	settled := q.takeSettled()
-	if len(jobs) == 0 && len(settled) == 0 {
+	all := q.takeSettled()
+	if len(jobs) == 0 && len(all) == 0 {
 		return
 	}
+	synced := false
+	for _, j := range jobs {
+		synced = synced || j.done != nil
+	}
 	errs := make([]error, len(jobs))
-	err := q.store.transaction(func() error {
+	err := q.store.transaction(synced, func() error {
+		for _, s := range all {
+			if err := q.store.save(s, q.done); err != nil {
+				return err
+			}
+		}
 		for i, j := range jobs {
 			var broken error
 			if errs[i], broken = q.store.apart(j.do); broken != nil {
 				return broken
 			}
 		}
-		for l, cursor := range settled {
-			if err := q.store.saveCursor(l.id, cursor); err != nil {
-				return err
-			}
-		}
 		return nil
 	})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	failed := err
 	if err == nil {
-		q.mu.Lock()
-		q.size += q.store.takeGrown()
-		q.mu.Unlock()
+		q.size += q.store.grown
+		for _, s := range all {
+			s.saved()
+		}
 	} else {
-		q.store.takeGrown()
-		q.settleAgain(settled)
+		for _, s := range all {
+			s.giveBack()
+		}
 	}
 	for i, j := range jobs {
-		failed := errors.Join(errs[i], err)
-		if failed == nil && j.after != nil {
+		of := errors.Join(errs[i], err)
+		if of == nil && j.after != nil {
 			j.after()
 		}
 		if j.done != nil {
-			j.done <- failed
-		} else if failed != nil {
-			err = failed
+			j.done <- of
+		}
+		if _, ok := errors.AsType[*sqlite.Error](of); ok && failed == nil {
+			failed = of
 		}
 	}
+	q.tell(failed)
+}
+
+// tell notes whether the file could be written, and tells if that has changed.
+// q.mu is held.
+func (q *Queue) tell(err error) {
 	switch {
-	case err != nil && !q.failing:
+	case err != nil && q.failing == nil:
 		q.cfg.Log.Error("the queue cannot be written, and tries on", "queue", q.cfg.Path, "error", err)
-	case err == nil && q.failing:
+	case err == nil && q.failing != nil:
 		q.cfg.Log.Info("the queue is written again", "queue", q.cfg.Path)
 	}
-	q.failing = err != nil
+	q.failing = err
 }
 
-// takeSettled returns the cursors that have moved.
-func (q *Queue) takeSettled() map[*Line]int64 {
+// settled is what has become of results of a line.
+type settled struct {
+	line    *Line
+	cursor  int64
+	changes []change
+	waiting int64 // how many more wait
+	dead    int64 // how many more are dead
+}
+
+// takeSettled returns what is not in the file.
+func (q *Queue) takeSettled() []*settled {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var settled map[*Line]int64
+	var all []*settled
 	for _, l := range q.lines {
-		if l.moved {
-			if settled == nil {
-				settled = make(map[*Line]int64)
-			}
-			settled[l], l.moved = l.cursor, false
+		if l.moved || len(l.pending) > 0 {
+			all = append(all, &settled{line: l, cursor: l.cursor, changes: l.pending})
+			l.moved, l.pending = false, nil
 		}
 	}
-	return settled
+	return all
 }
 
-// settleAgain notes that cursors are not on the disk after all.
-func (q *Queue) settleAgain(settled map[*Line]int64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for l := range settled {
-		l.moved = true
+// giveBack notes that it is not in the file after all. q.mu is held.
+func (s *settled) giveBack() {
+	s.line.moved = true
+	s.line.pending = append(s.changes, s.line.pending...)
+}
+
+// saved notes that it is in the file. q.mu is held.
+func (s *settled) saved() {
+	l := s.line
+	l.waiting += s.waiting
+	l.dead += s.dead
+	for _, c := range s.changes {
+		if !c.taken {
+			delete(l.taken, c.seq)
+		}
+		if !c.gone && c.state == stateWaiting && !c.taken {
+			l.due = earlier(l.due, c.next)
+		}
+	}
+	if len(s.changes) > 0 {
+		l.wake()
 	}
 }
