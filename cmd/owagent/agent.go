@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 
+	"owl/cmd/internal/archiving"
 	"owl/internal/agentfile"
 	"owl/internal/cli"
 	"owl/internal/command"
@@ -44,8 +45,9 @@ type agent struct {
 	end       context.CancelFunc
 	first     *agentfile.Config // what its file said when it began
 
-	reloading sync.Mutex        // held while streams change
-	brokers   map[route]*broker // changed with them
+	reloading sync.Mutex          // held while streams change
+	brokers   map[route]*broker   // changed with them
+	archiver  *archiving.Archiver // likewise; nil: results go nowhere
 
 	mu      sync.Mutex // guards what follows, and is held for a moment only
 	cfg     *agentfile.Config
@@ -154,6 +156,9 @@ func (a *agent) apply(cfg *agentfile.Config) (change, error) {
 	for _, note := range notes {
 		a.log.Warn(note)
 	}
+	if err := a.archive(cfg); err != nil {
+		return c, err
+	}
 	var fresh []*stream // in the file's order
 	var errs []error
 	staying := make(map[agentfile.Key]bool)
@@ -162,11 +167,11 @@ func (a *agent) apply(cfg *agentfile.Config) (change, error) {
 		spec := &cfg.Streams[i]
 		staying[spec.Key] = true
 		old := a.streams[spec.Key]
-		if old != nil && reflect.DeepEqual(old.spec, *spec) {
+		if old != nil && reflect.DeepEqual(old.spec, *spec) && old.results == a.results(cfg) {
 			c.Unchanged++
 			continue
 		}
-		s, err := a.newStream(*spec, a.pool(spec.Client.Device, cfg.Ports), old, len(fresh))
+		s, err := a.newStream(cfg, *spec, old, len(fresh))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("stream %v: %w", spec.Key, err))
 			continue
@@ -184,6 +189,9 @@ func (a *agent) apply(cfg *agentfile.Config) (change, error) {
 			s.release(a.streams[s.spec.Key])
 		}
 		a.dropBrokers()
+		if a.cfg != nil {
+			err = errors.Join(err, a.archive(a.cfg))
+		}
 		return change{}, err
 	}
 	var ending []*stream
@@ -291,6 +299,9 @@ func (a *agent) reload() ([]string, error) {
 	if cfg.RunAs != a.first.RunAs {
 		told = append(told, "run_as: restart owagent for another user to take effect")
 	}
+	if cfg.Archiving.Queue != a.first.Archiving.Queue && a.archiver != nil {
+		told = append(told, "queue: restart owagent for its changes to take effect")
+	}
 	if needsRestart(a.first.Server, cfg.Server) {
 		told = append(told, "server: restart owagent for its listen, data and modes to take effect")
 	}
@@ -322,15 +333,14 @@ func (a *agent) close() {
 		p.Close()
 	}
 	a.engine.Close()
+	if a.archiver != nil {
+		a.archiver.Close()
+	}
 }
 
 // measure is the command run.
 func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv func(string) string, stderr io.Writer) error {
-	level := slog.LevelInfo
-	if o.verbose {
-		level = slog.LevelDebug
-	}
-	log := cli.NewLogger(cli.LogConfig{Program: program.Name, Stderr: stderr, Level: level})
+	log := o.logger(stderr)
 	cli.SaveMemory(getenv)
 	a, err := newAgent(ctx, o, log, getenv)
 	if err != nil {

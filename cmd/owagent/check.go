@@ -15,25 +15,33 @@ import (
 // check is the command check: it says what a file has measured, and starts
 // nothing.
 func check(o *options, stdout io.Writer) error {
+	file := o.operands[0]
 	host, err := o.hostName()
 	if err != nil {
 		return err
 	}
-	cfg, err := agentfile.Load(o.file, host)
+	cfg, err := agentfile.Load(file, host)
 	if err != nil {
 		return err
 	}
 	_, keyNotes, keyErr := readKeys(cfg)
 	_, _, serverNotes, serverErr := readServer(cfg.Server)
-	if err := errors.Join(keyErr, serverErr); err != nil {
+	specs, dirs, archiveErr := destinations(file, cfg)
+	if err := errors.Join(keyErr, serverErr, archiveErr); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s: right. On %s: %d streams, %.6g packets/s of %d\n", o.file, cfg.Host, len(cfg.Streams), cfg.Rate(), cfg.Budget)
+	fmt.Fprintf(stdout, "%s: right. On %s: %d streams, %.6g packets/s of %d\n", file, cfg.Host, len(cfg.Streams), cfg.Rate(), cfg.Budget)
 	if s := cfg.Server; s != nil {
 		fmt.Fprintf(stdout, "server at %s, modes %v\n", s.Listen, s.Modes)
 	}
 	if cfg.Metrics != "" {
 		fmt.Fprintf(stdout, "metrics at %s\n", cfg.Metrics)
+	}
+	for _, s := range specs {
+		fmt.Fprintf(stdout, "results go to %s\n", table.Plain(s.Name()))
+	}
+	for _, dir := range dirs {
+		fmt.Fprintf(stdout, "results go to the archives in %s\n", table.Plain(dir))
 	}
 	for _, line := range append(cfg.Engine.Describe(), describeClock(&cfg.Clock)...) {
 		fmt.Fprintln(stdout, line)

@@ -83,6 +83,7 @@ func (a *agent) serveSocket(ctx context.Context, ln net.Listener) {
 		}
 		answer(w, http.StatusUnprocessableEntity, lines)
 	})
+	mux.HandleFunc("POST /queue", a.serveQueue)
 	srv := &http.Server{
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second,
@@ -110,8 +111,15 @@ func answer(w http.ResponseWriter, code int, v any) {
 	_, _ = w.Write(append(text, '\n')) // who breaks off is not interested
 }
 
+// An absentError says that no agent answers.
+type absentError struct{ socket string }
+
+func (e *absentError) Error() string {
+	return fmt.Sprintf("no owagent answers at %s: is it running, and is that its --socket?", e.socket)
+}
+
 // ask asks the agent at the socket, and returns its answer.
-func ask(ctx context.Context, socket, method, path string) (code int, body []byte, err error) {
+func ask(ctx context.Context, socket, method, path string, question io.Reader) (code int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
@@ -120,14 +128,14 @@ func ask(ctx context.Context, socket, method, path string) (code int, body []byt
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, method, "http://owagent"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://owagent"+path, question)
 	if err != nil {
 		return 0, nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
-			return 0, nil, fmt.Errorf("no owagent answers at %s: is it running, and is that its --socket?", socket)
+			return 0, nil, &absentError{socket}
 		}
 		return 0, nil, fmt.Errorf("asking at %s: %w", socket, errors.Unwrap(err))
 	}
@@ -152,7 +160,7 @@ func refused(socket string, code int, body []byte) error {
 
 // askReload is the command reload.
 func askReload(ctx context.Context, socket string, stdout io.Writer) error {
-	code, body, err := ask(ctx, socket, http.MethodPost, "/reload")
+	code, body, err := ask(ctx, socket, http.MethodPost, "/reload", nil)
 	if err != nil {
 		return err
 	}
@@ -173,7 +181,7 @@ func askStatus(ctx context.Context, socket, pattern string, asJSON bool, stdout 
 	if pattern != "" {
 		where += "?" + url.Values{"stream": {pattern}}.Encode()
 	}
-	code, body, err := ask(ctx, socket, http.MethodGet, where)
+	code, body, err := ask(ctx, socket, http.MethodGet, where, nil)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 	"owl/owamp/stats"
 	"owl/sessions"
 	"owl/sessions/metrics"
-	"owl/sessions/ports"
 )
 
 // spread is how long after each other streams begin, so that thousands do not
@@ -27,6 +26,7 @@ type stream struct {
 	spec    agentfile.Stream
 	stream  *sessions.Stream
 	dir     *sessions.Directory // nil: no files
+	results results
 	metrics *metrics.Stream
 	recent  recent
 	cancel  context.CancelFunc
@@ -35,12 +35,12 @@ type stream struct {
 
 // newStream makes the stream of spec, which takes the place of old unless that
 // is nil, and is the i-th one that begins now. Nothing is sent yet.
-func (a *agent) newStream(spec agentfile.Stream, pool *ports.Pool, old *stream, i int) (*stream, error) {
+func (a *agent) newStream(file *agentfile.Config, spec agentfile.Stream, old *stream, i int) (*stream, error) {
 	broker, err := a.broker(&spec)
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{spec: spec}
+	s := &stream{spec: spec, results: a.results(file)}
 	slot := owamp.Slot{Type: owamp.SlotExponential, Parameter: spec.Interval}
 	if spec.Periodic {
 		slot.Type = owamp.SlotFixed
@@ -49,7 +49,7 @@ func (a *agent) newStream(spec agentfile.Stream, pool *ports.Pool, old *stream, 
 		Broker:      broker,
 		Clock:       a.clock,
 		Host:        a.monitor,
-		Pool:        pool,
+		Pool:        a.pool(spec.Client.Device, file.Ports),
 		Random:      rand.Reader,
 		Log:         a.log.With(slog.String("stream", spec.Name), slog.String("direction", string(spec.Direction))),
 		Send:        spec.Direction == agentfile.Send,
@@ -73,6 +73,12 @@ func (a *agent) newStream(spec agentfile.Stream, pool *ports.Pool, old *stream, 
 			}
 			s.recent.observe(recs)
 		},
+	}
+	if s.results.wanted {
+		cfg.Sink, cfg.Task, cfg.Raw = a.archiver, task(file, &spec), spec.Raw
+		if s.results.parts {
+			cfg.Each = sessions.EachPart
+		}
 	}
 	if spec.Dir != "" {
 		if s.dir, err = openDirectory(spec.Dir, old, a.log); err != nil {

@@ -10,8 +10,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 
+	"owl/archive"
+	"owl/archive/queue"
+	"owl/cmd/internal/archiving"
 	"owl/internal/cli"
 	"owl/internal/command"
 	"owl/internal/hostname"
@@ -22,6 +27,7 @@ import (
 	"owl/sessions"
 	"owl/sessions/metrics"
 	"owl/sessions/ports"
+	"owl/sessions/result"
 )
 
 // logger returns the logger of the options.
@@ -42,13 +48,18 @@ type measurement struct {
 	dir        *sessions.Directory
 	engine     *cli.Engine
 	stream     *sessions.Stream
-	metrics    *metrics.Stream // nil: nobody wants them
+	archiver   *archiving.Archiver // nil: no results go anywhere
+	metrics    *metrics.Stream     // nil: nobody wants them
 }
 
 // prepare makes the stream of the options. What can be wrong with them is
 // found here, before anything is sent; a mere check leaves nothing behind.
 func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string, written func(path string)) (_ *measurement, err error) {
 	dialer, err := o.conn.Dialer(net.DefaultResolver, o.test, o.server)
+	if err != nil {
+		return nil, err
+	}
+	specs, err := o.archive.Specs()
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +119,12 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 		return nil, err
 	}
 	cfg.Directory = m.dir
+	if o.archive.Wanted() {
+		if m.archiver, err = o.openArchiver(ctx, specs, log); err != nil {
+			return nil, err
+		}
+		cfg.Sink = m.archiver
+	}
 	cfg.Prober = ports.Engine(m.engine.Engine)
 	if m.stream, err = sessions.NewStream(cfg); err != nil {
 		return nil, err
@@ -135,7 +152,50 @@ func (o *options) stream() sessions.StreamConfig {
 		RetryCap:    o.retry,
 		BucketWidth: o.bucket,
 		UnixTimes:   o.unix,
+		Task:        o.task(),
+		Each:        o.archive.Each,
+		Raw:         o.raw,
 	}
+}
+
+// task returns what the options say of the results of the stream.
+func (o *options) task() result.TaskConfig {
+	_, port, _ := cli.ParseHostPort(o.serverName(), cli.DefaultPort)
+	n, _ := strconv.ParseUint(port, 10, 16)
+	host, _, _ := cli.ParseHostPort(o.test, cli.DefaultPort)
+	return result.TaskConfig{
+		Tool:        program.Name,
+		ToolVersion: command.Version,
+		Host:        ownName(),
+		Local:       archiving.LocalEnd(o.conn.Source),
+		Remote:      host,
+		ControlPort: uint16(n),
+		DataPorts:   [2]uint16{o.ports.Low, o.ports.High},
+		IPVersion:   int(o.conn.Family),
+	}
+}
+
+// openArchiver opens what brings results to where the options say.
+func (o *options) openArchiver(ctx context.Context, specs []*archive.Spec, log *slog.Logger) (*archiving.Archiver, error) {
+	path := o.archive.Queue
+	if path == "" {
+		path = filepath.Join(o.dir, "."+queueName)
+	}
+	return archiving.Open(ctx, archiving.Config{
+		Queue:    queue.Config{Path: path, Log: log},
+		Specs:    specs,
+		Defaults: o.archive.Defaults,
+		Log:      log,
+	})
+}
+
+// ownName returns this host's name.
+func ownName() string {
+	own, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return own
 }
 
 // serverName returns the control server as the command line has it.
@@ -197,10 +257,7 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 	if err := metrics.Host(reg, m.monitor.Latest, m.engine.Incidents); err != nil {
 		return err
 	}
-	own, err := os.Hostname()
-	if err != nil {
-		own = "localhost"
-	}
+	own := ownName()
 	l := metrics.Labels{Source: peer, Destination: own, Direction: metrics.To, Stream: o.test}
 	if o.send {
 		l.Source, l.Destination, l.Direction = own, peer, metrics.From
@@ -254,6 +311,9 @@ func (m *measurement) close() {
 	}
 	if m.engine != nil {
 		m.engine.Close()
+	}
+	if m.archiver != nil {
+		m.archiver.Close()
 	}
 	if m.dir != nil {
 		m.dir.Close()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"owl/cmd/internal/archiving"
 	"owl/internal/cli"
 	"owl/internal/command"
 	"owl/internal/getopt"
@@ -63,6 +64,9 @@ var program = command.Program{Name: "powstream", Usage: `usage: powstream [argum
    -h             print this message
    --version      print the version
 
+  Archiving:
+` + archiving.Usage("."+queueName+" in -d") + `   --output-raw   results have all their packets
+
 powstream measures one-way latency from testaddr to this host, or with -t from
 this host to testaddr, session after session without holes, and writes
 START_END.owp and START_END.sum for each.
@@ -96,14 +100,20 @@ type options struct {
 	verbose      int
 	metrics      string
 	check        bool
+	archive      archiving.Options
+	raw          bool
 }
+
+// queueName is the file in -d in which results wait, behind a dot.
+const queueName = "owl-queue.db"
 
 const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 
 var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "check"},
-}, cli.EngineLong, cli.ClockLong, cli.ClientLong, command.StandardLong)
+	{Name: "output-raw"},
+}, archiving.Long, cli.EngineLong, cli.ClockLong, cli.ClientLong, command.StandardLong)
 
 const (
 	// maxPadding fills the greatest UDP packet over IPv4.
@@ -170,6 +180,9 @@ func (o *options) set(name, value string) (err error) {
 	if ok, err := o.clock.Set(name, value); ok || err != nil {
 		return err
 	}
+	if ok, err := o.archive.Set(name, value); ok || err != nil {
+		return err
+	}
 	switch name {
 	case "I":
 		o.retry, err = whole(name, value)
@@ -225,6 +238,8 @@ func (o *options) set(name, value string) (err error) {
 		o.metrics = value
 	case "check":
 		o.check = true
+	case "output-raw":
+		o.raw = true
 	default: // of them is -w: the reference takes it, and gives it no meaning
 		o.SetStandard(name)
 	}

@@ -12,6 +12,10 @@
 //	clock     who is asked how good this host's clock is, beside its kernel:
 //	          chrony (auto), ntp (a list of servers), every (64 s), see [clock.Sources]
 //	server    the server half, see [Server]; none
+//	archives  where results go: archive specifications, a list or an object of them, see [Archive]
+//	archive_each  what makes a result: a session, or a subsession; session
+//	default_archives  directories of more archives; those of the host
+//	queue     the file where results wait, or path, max_size, max_age, full and keep, see [Queue]
 //	defaults  what streams and members of groups have unless they say otherwise
 //	streams   a list of streams, see [Stream]
 //	groups    a list of groups of hosts that measure to each other
@@ -46,16 +50,17 @@ const (
 
 // A Config is what a file says.
 type Config struct {
-	Host    string
-	Metrics string // empty: none
-	Budget  uint64 // packets/s
-	Ports   probe.PortRange
-	RunAs   string // user or user:group, by their names or -NUMBER; empty: nobody else
-	Engine  cli.EngineOptions
-	Clock   clock.Sources
-	Server  *Server  // nil: none
-	Streams []Stream // those of groups behind the others; no two have the same Key
-	Remarks []string // what is no error, and to be said
+	Host      string
+	Metrics   string // empty: none
+	Budget    uint64 // packets/s
+	Ports     probe.PortRange
+	RunAs     string // user or user:group, by their names or -NUMBER; empty: nobody else
+	Engine    cli.EngineOptions
+	Clock     clock.Sources
+	Archiving Archiving
+	Server    *Server  // nil: none
+	Streams   []Stream // those of groups behind the others; no two have the same Key
+	Remarks   []string // what is no error, and to be said
 }
 
 // A Server is the server half: what owampd is by itself.
@@ -108,6 +113,7 @@ type Stream struct {
 	Part      uint32         // packets per sub-session; 0: none
 	Bucket    float64        // s
 	UnixTimes bool
+	Raw       bool // results have all packets
 	Labels    map[string]string
 }
 
@@ -180,9 +186,11 @@ func (p *parser) config(root *node) {
 		{name: "defaults", read: func(n *node) { p.mapping(n, "defaults: ", p.common(&base)) }},
 		{name: "streams", read: func(n *node) { p.streams(n, &base) }},
 		{name: "groups", read: func(n *node) { p.groups(n, &base) }},
+		{name: "archives", read: p.archives},
+		{name: "archive_each", read: func(n *node) { c.Archiving.Parts = p.option(n, "session", "subsession") == "subsession" }},
+		{name: "default_archives", read: p.defaultArchives},
+		{name: "queue", read: p.queue},
 		refused("archive", "this owagent has no measurement archive"),
-		refused("archives", "this owagent does not archive results"),
-		refused("queue", "this owagent does not archive results"),
 	})
 	if p.failed > 0 {
 		return // a sum of what is wrong is wrong

@@ -52,6 +52,7 @@ func (p *parser) common(t *template) []field {
 		{name: "part", read: func(n *node) { t.Part = p.count(n, 0, 1<<31) }},
 		{name: "bucket", read: func(n *node) { t.Bucket = p.seconds(n, leastTime) }},
 		{name: "unix_times", read: func(n *node) { t.UnixTimes = p.flag(n) }},
+		{name: "output_raw", read: func(n *node) { t.Raw = p.flag(n) }},
 		{name: "ip_version", read: func(n *node) {
 			if s := p.option(n, "4", "6"); s != "" {
 				c.Family = cli.Family(s[0] - '0')

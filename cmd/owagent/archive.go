@@ -1,0 +1,109 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"owl/archive"
+	"owl/archive/queue"
+	"owl/cmd/internal/archiving"
+	"owl/internal/agentfile"
+	"owl/internal/cli"
+	"owl/internal/command"
+	"owl/sessions/result"
+)
+
+const defaultQueue = "/var/lib/owl/queue.db"
+
+// hostArchives are where a host has the archives of all its programs. The first
+// directory that there is counts.
+var hostArchives = []string{"/etc/owl/default-archives", "/etc/pscheduler/default-archives"}
+
+// destinations returns where the results of cfg, which is what file says, go:
+// specifications, and directories of more.
+func destinations(file string, cfg *agentfile.Config) (specs []*archive.Spec, dirs []string, err error) {
+	var errs []error
+	for _, a := range cfg.Archiving.Archives {
+		read, err := archiving.Read(a.Text)
+		if err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				errs = append(errs, fmt.Errorf("%s:%d: archives: %s", file, a.Line, line))
+			}
+			continue
+		}
+		specs = append(specs, read...)
+	}
+	if dirs = cfg.Archiving.Defaults; dirs == nil {
+		for _, dir := range hostArchives {
+			if _, err := os.Stat(dir); err == nil {
+				dirs = []string{dir}
+				break
+			}
+		}
+	}
+	return specs, dirs, errors.Join(errs...)
+}
+
+// queueConfig returns the queue of cfg.
+func queueConfig(cfg *agentfile.Config) queue.Config {
+	q := &cfg.Archiving.Queue
+	c := queue.Config{Path: q.Path, MaxSize: q.MaxSize, MaxAge: q.MaxAge, Full: queue.Full(q.Full), Keep: q.Keep}
+	if c.Path == "" {
+		c.Path = defaultQueue
+	}
+	return c
+}
+
+// archive brings results to where cfg says from now on. If anything is wrong with
+// it, nothing has changed.
+func (a *agent) archive(cfg *agentfile.Config) error {
+	specs, dirs, err := destinations(a.file, cfg)
+	switch {
+	case err != nil:
+		return err
+	case a.archiver != nil:
+		return a.archiver.Set(a.life, specs, dirs)
+	case len(specs)+len(dirs) == 0:
+		return nil
+	}
+	a.archiver, err = archiving.Open(a.life, archiving.Config{
+		Queue:    queueConfig(cfg),
+		Specs:    specs,
+		Defaults: dirs,
+		Log:      a.log,
+	})
+	return err
+}
+
+// results say what becomes of what a stream measures.
+type results struct {
+	wanted bool
+	parts  bool // they are those of sub-sessions
+}
+
+// results returns what is to become of what the streams of cfg measure.
+func (a *agent) results(cfg *agentfile.Config) results {
+	return results{a.archiver != nil, cfg.Archiving.Parts}
+}
+
+// task returns what the results of a stream have in common.
+func task(cfg *agentfile.Config, spec *agentfile.Stream) result.TaskConfig {
+	peer, _, _ := cli.ParseHostPort(spec.Peer, cli.DefaultPort)
+	_, port, _ := cli.ParseHostPort(cmp.Or(spec.Server, spec.Peer), cli.DefaultPort)
+	n, _ := strconv.ParseUint(port, 10, 16) // of a service's name results know nothing
+	return result.TaskConfig{
+		Tool:        "powstream",
+		ToolVersion: command.Version,
+		Name:        spec.Name,
+		Host:        cfg.Host,
+		Local:       archiving.LocalEnd(spec.Client.Source),
+		Remote:      peer,
+		ControlPort: uint16(n),
+		DataPorts:   [2]uint16{cfg.Ports.Low, cfg.Ports.High},
+		IPVersion:   int(spec.Client.Family),
+	}
+}

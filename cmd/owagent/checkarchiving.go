@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+
+	"owl/archive"
+	"owl/archive/dest"
+	"owl/archive/transform"
+	"owl/cmd/internal/archiving"
+	"owl/histogram"
+	"owl/internal/agentfile"
+	"owl/internal/command"
+	"owl/internal/table"
+	"owl/owamp"
+	"owl/sessions/result"
+)
+
+// checkTime bounds the check of one destination.
+const checkTime = 30 * time.Second
+
+// checkArchiving is the command check-archiving: it sends one result, which says
+// that it is none, to each destination, and says what happened.
+func checkArchiving(ctx context.Context, o *options, stdout io.Writer) error {
+	host, err := o.hostName()
+	if err != nil {
+		return err
+	}
+	specs, dirs := []*archive.Spec(nil), o.archiving.Defaults
+	if o.archiving.Wanted() {
+		specs, err = o.archiving.Specs()
+	} else {
+		var cfg *agentfile.Config
+		if cfg, err = agentfile.Load(o.config, host); err == nil {
+			host = cfg.Host
+			specs, dirs, err = destinations(o.config, cfg)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	more, err := archiving.ReadDirectories(dirs)
+	specs = append(specs, more...)
+	switch {
+	case err != nil:
+		return err
+	case len(specs) == 0:
+		return errors.New("there are no archives to check")
+	}
+	r, err := testResult(host, time.Now())
+	if err != nil {
+		return err
+	}
+	failed := 0
+	for _, s := range specs {
+		took, what, err := tryArchive(ctx, s, r)
+		if err != nil {
+			failed++
+			what = err.Error()
+		}
+		fmt.Fprintf(stdout, "%s: %s (%v)\n", table.Plain(s.Name()), table.Plain(what), took.Round(time.Millisecond))
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d archives do not take results", failed, len(specs))
+	}
+	return nil
+}
+
+// tryArchive brings r to one destination, and says what became of it.
+func tryArchive(ctx context.Context, s *archive.Spec, r *result.Result) (took time.Duration, what string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	begun := time.Now()
+	defer func() { took = time.Since(begun) }()
+	d, err := dest.Open(s)
+	if err != nil {
+		return 0, "", err
+	}
+	defer d.Close()
+	payload, err := r.JSON(s.URIHost, true)
+	if err != nil {
+		return 0, "", err
+	}
+	if s.Transform != nil {
+		switch payload, err = s.Transform.Apply(ctx, payload); {
+		case errors.Is(err, transform.ErrDiscarded):
+			return 0, "the transform discards the test result; nothing was sent", nil
+		case err != nil:
+			return 0, "", err
+		}
+	}
+	err = d.Deliver(ctx, &archive.Item{ID: r.ID, Payload: payload, TaskHref: r.Task.Href(s.URIHost), RunHref: r.RunHref(s.URIHost)})
+	return 0, "delivered, result " + r.ID, err
+}
+
+// testResult returns a result of no measurement. Its name and its reference say
+// so, and archives that keep series keep it in one of its own.
+func testResult(host string, now time.Time) (*result.Result, error) {
+	reference, err := json.Marshal(map[string]string{"owl": "check-archiving: a test of archiving, not a measurement"})
+	if err != nil {
+		return nil, err
+	}
+	task, err := result.NewTask(result.TaskConfig{
+		Test:        result.LatencyBG,
+		Tool:        "powstream",
+		ToolVersion: command.Version,
+		Name:        "check-archiving",
+		Host:        host,
+		Remote:      host,
+		Reference:   reference,
+		Added:       now,
+		Packets:     10,
+		Interval:    owamp.IntervalSeconds(0.1),
+	})
+	if err != nil {
+		return nil, err
+	}
+	delays := histogram.NewFixed(0.0001)
+	r := &result.Result{
+		ID:        uuid.NewString(),
+		Task:      task,
+		Time:      now,
+		Made:      now,
+		Succeeded: true,
+		Sent:      10,
+		Received:  10,
+		Packets:   10,
+		Delays:    delays,
+		TTL:       new([256]uint64),
+		Start:     owamp.FromTime(now),
+		End:       owamp.FromTime(now.Add(time.Second)),
+		Part:      -1,
+		Sessions:  1,
+		Scheduled: time.Second,
+		Measured:  time.Second,
+	}
+	for range r.Received {
+		delays.Add(0.001)
+	}
+	r.TTL[64] = r.Received
+	return r, nil
+}
