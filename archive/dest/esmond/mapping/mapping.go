@@ -39,8 +39,8 @@ type Mapper struct {
 	// Agent is the host that counts as the one that measures; empty: the first
 	// participant.
 	Agent string
-	// Summaries are those that the archive is to make, instead of
-	// [DefaultSummaries]; nil: those.
+	// Summaries are those that the archive is to make; nil: those that
+	// perfSONAR's archives make as a rule.
 	Summaries []Summary
 }
 
@@ -292,7 +292,7 @@ func (r *Record) addRaw(d *document) {
 func (m *Mapper) declare(types []string) []eventType {
 	summaries := m.Summaries
 	if summaries == nil {
-		summaries = DefaultSummaries
+		summaries = defaultSummaries
 	}
 	all := make([]eventType, len(types))
 	for i, name := range types {
@@ -319,8 +319,8 @@ type Summary struct {
 	Type      string `json:"summary-type"` // aggregation, average or statistics
 }
 
-// DefaultSummaries are those that perfSONAR's archives have.
-var DefaultSummaries = slices.Concat(
+// defaultSummaries are those that perfSONAR's archives make as a rule.
+var defaultSummaries = slices.Concat(
 	aggregations("packet-count-sent", 300, 3600, 86400),
 	[]Summary{
 		{300, "histogram-owdelay", "aggregation"},

@@ -375,3 +375,22 @@ func FuzzRecords(f *testing.F) {
 		}
 	})
 }
+
+// A result of a stream, as it comes once a minute from each of thousands.
+func BenchmarkRecords(b *testing.B) {
+	text, err := os.ReadFile(filepath.Join("..", "testdata", "inputs", "01-success.json"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var in struct{ Result json.RawMessage }
+	if err := json.Unmarshal(text, &in); err != nil {
+		b.Fatal(err)
+	}
+	m := &Mapper{Policy: PreferMapped}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := m.Records(in.Result, ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
