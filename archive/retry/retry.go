@@ -22,11 +22,14 @@ type Step struct {
 // maxSteps bounds a policy.
 const maxSteps = 1000
 
-// Read reads the member retry-policy of an archiver's data. Elements may have
-// other members, too, if lax.
+// Read reads the member retry-policy of an archiver's data; nil: there is none. An
+// empty one makes a single try. Elements may have other members, too, if lax.
 func Read(o *member.Object, lax bool) Policy {
 	const name = "retry-policy"
-	var p Policy
+	if !o.Has(name) {
+		return nil
+	}
+	p := Policy{}
 	all := o.Objects(name)
 	if len(all) > maxSteps {
 		o.Fail(name, "%d steps: want at most %d", len(all), maxSteps)

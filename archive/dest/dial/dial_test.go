@@ -1,0 +1,55 @@
+package dial
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+
+	"owl/archive/member"
+)
+
+// TestReadURL: what is the URL of a web server, and that no error tells of it.
+func TestReadURL(t *testing.T) {
+	for _, c := range []struct {
+		url string
+		ok  bool
+	}{
+		{"http://h", true}, {"https://u:p@h:8443/a?b=c", true}, {"http://[2001:db8::1]:80/", true},
+		{"gopher://h/", false}, {"h/x", false}, {"http:///x", false}, {"http://:80/", false}, {"http://h:sesame/", false}, {"", false},
+	} {
+		o, err := member.Of("", map[string]any{"_url": c.url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ReadURL(o, "_url")
+		if err := o.Err(); (err == nil) != c.ok || got != c.url || err != nil && strings.Contains(err.Error(), "sesame") {
+			t.Errorf("%q: %v", c.url, err)
+		}
+	}
+}
+
+// TestShort: an answer becomes one line of bounded length.
+func TestShort(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                        "",
+		"\n a\tb\r\nc\x1b[31m ":   "a b c [31m",
+		"caf\xc3\xa9 \xff\xfe !":  "café !",
+		strings.Repeat("x", 500):  strings.Repeat("x", 500),
+		strings.Repeat("é", 1000): strings.Repeat("é", 250) + " …",
+	} {
+		if got := Short([]byte(text)); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestWithoutURL(t *testing.T) {
+	cause := errors.New("refused")
+	if err := WithoutURL(&url.Error{Op: "Post", URL: "http://sesame/", Err: cause}); err != cause {
+		t.Errorf("%v", err)
+	}
+	if err := WithoutURL(cause); err != cause {
+		t.Errorf("%v", err)
+	}
+}
