@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -99,12 +100,12 @@ func (e *Entry) Return() {
 			l.due = time.Time{}
 			return
 		}
-		i := slices.IndexFunc(l.out, func(h *handed) bool { return h.Entry == e })
-		if i < 0 {
+		i, ok := l.place(e.seq)
+		if !ok {
 			return // it was dropped
 		}
 		l.out = slices.Delete(l.out, i, i+1)
-		at, _ := slices.BinarySearchFunc(l.ahead, e.seq, func(r *Result, seq int64) int { return int(r.seq - seq) })
+		at, _ := slices.BinarySearchFunc(l.ahead, e.seq, func(r *Result, seq int64) int { return cmp.Compare(r.seq, seq) })
 		l.ahead = slices.Insert(l.ahead, at, e.Result)
 	})
 }
@@ -125,7 +126,7 @@ func (l *Line) settle(do func(*Line)) {
 // pass notes that a new result is settled, and if over for good, or waits. q.mu is
 // held.
 func (l *Line) pass(e *Entry, over bool) {
-	i, ok := slices.BinarySearchFunc(l.out, e.seq, func(h *handed, seq int64) int { return int(h.seq - seq) })
+	i, ok := l.place(e.seq)
 	if !ok {
 		return // it was dropped
 	}
@@ -144,19 +145,42 @@ func (l *Line) stepAside(h *handed) {
 
 // advance moves the cursor to behind what is settled. q.mu is held.
 func (l *Line) advance() {
-	for len(l.out) > 0 && l.out[0].settled {
+	to := l.read
+	if len(l.ahead) > 0 {
+		to = l.ahead[0].seq - 1
+	}
+	for len(l.out) > 0 && l.out[0].settled && l.out[0].seq <= to {
 		l.out = l.out[1:]
 	}
-	to := l.read
 	if len(l.out) > 0 {
 		to = min(to, l.out[0].seq-1)
-	}
-	if len(l.ahead) > 0 {
-		to = min(to, l.ahead[0].seq-1)
 	}
 	if to > l.cursor {
 		l.cursor, l.moved = to, true
 	}
+}
+
+// letPass lets results that are settled pass those before them that are not, so
+// that the file knows what was settled. q.mu is held.
+func (l *Line) letPass() {
+	n := len(l.out)
+	for n > 0 && !l.out[n-1].settled {
+		n--
+	}
+	if n == 0 {
+		return
+	}
+	last := l.out[n-1].seq
+	for _, h := range slices.Clone(l.out[:n]) {
+		if !h.settled {
+			l.stepAside(h)
+		}
+	}
+	for len(l.ahead) > 0 && l.ahead[0].seq < last { // was returned
+		l.pending = append(l.pending, change{seq: l.ahead[0].seq, isNew: true})
+		l.ahead = l.ahead[1:]
+	}
+	l.advance()
 }
 
 // park lets all new results of a line wait, up to last: that they do is in the
@@ -166,6 +190,7 @@ func (l *Line) park(last int64) {
 		switch {
 		case h.over:
 			l.pending = append(l.pending, change{seq: h.seq, gone: true})
+			l.taken[h.seq] = true
 		case !h.settled:
 			h.again = true
 			l.taken[h.seq] = true

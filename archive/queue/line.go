@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -217,11 +218,17 @@ func (l *Line) readAhead() error {
 // handOut returns r, whose turn it is. q.mu is held.
 func (l *Line) handOut(r *Result) *Entry {
 	e := &Entry{Result: r, line: l}
-	l.out = append(l.out, &handed{Entry: e})
+	i, _ := l.place(r.seq) // the last one, unless it was returned
+	l.out = slices.Insert(l.out, i, &handed{Entry: e})
 	if len(l.out) > maxOut && !l.out[0].settled {
 		l.stepAside(l.out[0])
 	}
 	return e
+}
+
+// place returns where in l.out a result is, or would be. q.mu is held.
+func (l *Line) place(seq int64) (int, bool) {
+	return slices.BinarySearchFunc(l.out, seq, func(h *handed, seq int64) int { return cmp.Compare(h.seq, seq) })
 }
 
 // nextDue returns a result that has waited and is due.

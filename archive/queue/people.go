@@ -105,6 +105,7 @@ func (q *Queue) List(ctx context.Context, sel Selection, limit int) ([]Standing,
 	where, args := sel.where()
 	var all []Standing
 	for _, l := range lines {
+		passed := l.passed()
 		for _, from := range []struct {
 			state State
 			query string
@@ -118,8 +119,10 @@ func (q *Queue) List(ctx context.Context, sel Selection, limit int) ([]Standing,
 				continue
 			}
 			err := q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
-				s, err := scanStanding(rows)
-				all = append(all, s)
+				s, seq, err := scanStanding(rows)
+				if from.state != Queued || !passed[seq] {
+					all = append(all, s)
+				}
 				return len(all) < limit, err
 			}, "SELECT "+standing+from.query, append([]any{l.id}, args...)...)
 			if err != nil {
@@ -130,6 +133,20 @@ func (q *Queue) List(ctx context.Context, sel Selection, limit int) ([]Standing,
 	return all, nil
 }
 
+// passed returns the new results that are settled although one before them is not,
+// which the file does not know.
+func (l *Line) passed() map[int64]bool {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	passed := make(map[int64]bool)
+	for _, h := range l.out {
+		if h.over {
+			passed[h.seq] = true
+		}
+	}
+	return passed
+}
+
 // isState are the conditions of results that wait being in a state.
 var isState = map[State]string{
 	Queued:  "w.state = 0 AND w.tries = 0",
@@ -138,14 +155,13 @@ var isState = map[State]string{
 }
 
 // standing are the columns of a Standing.
-const standing = "l.name, r.id, r.arrived, r.size, coalesce(w.tries, 0), coalesce(w.last, 0), coalesce(w.next, 0), coalesce(w.error, ''), w.state, l.used AND r.seq > l.cursor"
+const standing = "l.name, r.id, r.arrived, r.size, coalesce(w.tries, 0), coalesce(w.last, 0), coalesce(w.next, 0), coalesce(w.error, ''), w.state, l.used AND r.seq > l.cursor, r.seq"
 
-func scanStanding(rows *sql.Rows) (Standing, error) {
-	var s Standing
+func scanStanding(rows *sql.Rows) (s Standing, seq int64, err error) {
 	var arrived, last, next int64
 	var waits sql.Null[state]
 	var ahead bool
-	err := rows.Scan(&s.Destination, &s.ID, &arrived, &s.Size, &s.Tries, &last, &next, &s.Error, &waits, &ahead)
+	err = rows.Scan(&s.Destination, &s.ID, &arrived, &s.Size, &s.Tries, &last, &next, &s.Error, &waits, &ahead, &seq)
 	s.Arrived, s.Last = fromNano(arrived), fromNano(last)
 	switch {
 	case waits.Valid && waits.V == stateDead:
@@ -157,7 +173,7 @@ func scanStanding(rows *sql.Rows) (Standing, error) {
 	default:
 		s.State = Settled
 	}
-	return s, err
+	return s, seq, err
 }
 
 // Show returns the result of an ID and how it stands with each destination; nil if
@@ -169,13 +185,24 @@ func (q *Queue) Show(ctx context.Context, id string) (*Result, []Standing, error
 		r = new(Result)
 		return false, r.scan(rows)
 	}, "SELECT "+columns+" FROM results r WHERE id = ?", id)
-	if err == nil && r != nil {
-		err = q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
-			s, err := scanStanding(rows)
-			all = append(all, s)
-			return true, err
-		}, "SELECT "+standing+" FROM results r JOIN lines l LEFT JOIN waiting w ON w.line = l.id AND w.seq = r.seq WHERE r.seq = ? ORDER BY l.name", r.seq)
+	if err != nil || r == nil {
+		return nil, nil, q.because(err)
 	}
+	passed := make(map[string]bool)
+	q.mu.Lock()
+	for _, l := range q.lines {
+		i, ok := l.place(r.seq)
+		passed[l.name] = ok && l.out[i].over
+	}
+	q.mu.Unlock()
+	err = q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
+		s, _, err := scanStanding(rows)
+		if passed[s.Destination] {
+			s.State = Settled
+		}
+		all = append(all, s)
+		return true, err
+	}, "SELECT "+standing+" FROM results r JOIN lines l LEFT JOIN waiting w ON w.line = l.id AND w.seq = r.seq WHERE r.seq = ? ORDER BY l.name", r.seq)
 	return r, all, q.because(err)
 }
 

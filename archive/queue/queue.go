@@ -207,6 +207,7 @@ func (q *Queue) Close() error {
 	}
 	q.closed = true
 	for _, l := range q.lines {
+		l.letPass()
 		l.wake()
 	}
 	q.mu.Unlock()

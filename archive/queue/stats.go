@@ -82,7 +82,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 		if l.used {
 			n.Queued = q.last - l.cursor
 			for _, h := range l.out {
-				if h.settled {
+				if h.over {
 					n.Queued--
 				}
 			}
@@ -97,16 +97,22 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 		if n.Queued+n.Waiting == 0 {
 			continue
 		}
-		err := q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
-			var arrived int64
-			err := rows.Scan(&arrived)
-			if at := fromNano(arrived); n.Oldest.IsZero() || at.Before(n.Oldest) {
-				n.Oldest = at
-			}
-			return true, err
-		}, "SELECT * FROM (SELECT arrived FROM results WHERE seq > ? AND ? ORDER BY seq LIMIT 1)"+
-			" UNION ALL SELECT * FROM (SELECT arrived FROM waiting w JOIN results r ON r.seq = w.seq WHERE line = ? AND state = ? ORDER BY w.seq LIMIT 1)",
-			cursors[i], n.Queued > 0, l.id, stateWaiting)
+		var beyond int64 // results that wait although some before them were not tried
+		err := q.store.look(ctx, func(rows *sql.Rows) (bool, error) { return true, rows.Scan(&beyond) },
+			"SELECT count(*) FROM waiting WHERE line = ? AND seq > ? AND ?", l.id, cursors[i], n.Queued > 0)
+		n.Queued = max(n.Queued-beyond, 0)
+		if err == nil {
+			err = q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
+				var arrived int64
+				err := rows.Scan(&arrived)
+				if at := fromNano(arrived); n.Oldest.IsZero() || at.Before(n.Oldest) {
+					n.Oldest = at
+				}
+				return true, err
+			}, "SELECT * FROM (SELECT arrived FROM results WHERE seq > ? AND ? ORDER BY seq LIMIT 1)"+
+				" UNION ALL SELECT * FROM (SELECT arrived FROM waiting w JOIN results r ON r.seq = w.seq WHERE line = ? AND state = ? ORDER BY w.seq LIMIT 1)",
+				cursors[i], n.Queued > 0, l.id, stateWaiting)
+		}
 		if err != nil {
 			return Stats{}, q.because(err)
 		}
