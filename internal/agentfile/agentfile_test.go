@@ -63,6 +63,7 @@ streams:
     part: 60
     bucket: 1e-5
     unix_times: true
+    output_raw: true
     ip_version: 6
     source: eth1
     device: eth0
@@ -112,6 +113,7 @@ server:
 		Part:      60,
 		Bucket:    1e-5,
 		UnixTimes: true,
+		Raw:       true,
 		Labels:    map[string]string{"owner": "noc", "site": "rome", "tier": "1"},
 		Client: cli.ClientOptions{
 			Family: cli.IPv6, Modes: owamp.ModeAuthenticated | owamp.ModeEncrypted, User: "me",
