@@ -283,9 +283,7 @@ func (t *touched) park(s *store, l *Line, sel *Selection) error {
 	if err != nil || !some {
 		return err
 	}
-	if t.parked, err = s.last(); err != nil {
-		return err
-	}
+	t.parked = s.last
 	n, err := s.park(l, t.parked)
 	t.waiting += n
 	return err

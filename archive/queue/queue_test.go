@@ -60,6 +60,19 @@ func next(t testing.TB, l *Line) *Entry {
 	return e
 }
 
+// stats are those when all that has been is in the file.
+func stats(t testing.TB, q *Queue) Stats {
+	t.Helper()
+	if err := q.change(t.Context(), job{do: func(*store) error { return nil }}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := q.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // Each line gets each result in its order, and again what failed; then the file
 // is empty.
 func TestOrder(t *testing.T) {

@@ -18,7 +18,7 @@ const applicationID = 0x4f776c51
 // migrations make each version of the file from the one before it.
 var migrations = [...]string{`
 	CREATE TABLE results (
-		seq       INTEGER PRIMARY KEY AUTOINCREMENT,
+		seq       INTEGER PRIMARY KEY, -- without a gap, as long as somebody wants what is there
 		id        TEXT NOT NULL UNIQUE,
 		arrived   INTEGER NOT NULL, -- ns since 1970
 		succeeded INTEGER NOT NULL,
@@ -69,6 +69,7 @@ type store struct {
 	db     *sql.DB
 	conn   *sql.Conn // of the writer
 	synced bool      // a transaction is on the disk when it is made
+	last   int64     // the greatest place in the order that any result has had
 	grown  int64     // octets of results that the running transaction adds, or the last one has
 	stmts  map[string]*sql.Stmt
 }
@@ -209,6 +210,7 @@ func (s *store) transaction(synced bool, do func() error) error {
 		s.synced = synced
 	}
 	s.grown = 0
+	last := s.last
 	if err := s.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -220,6 +222,7 @@ func (s *store) transaction(synced bool, do func() error) error {
 		err = s.exec("COMMIT")
 	}
 	if err != nil {
+		s.last = last
 		_ = s.exec("ROLLBACK") // SQLite may have done so
 	}
 	return err
@@ -231,9 +234,9 @@ func (s *store) apart(do func(*store) error) (failed, broken error) {
 	if err := s.exec("SAVEPOINT job"); err != nil {
 		return nil, err
 	}
-	before := s.grown
+	grown, last := s.grown, s.last
 	if failed = do(s); failed != nil {
-		s.grown = before
+		s.grown, s.last = grown, last
 		broken = s.exec("ROLLBACK TO job")
 	}
 	return failed, errors.Join(broken, s.exec("RELEASE job"))
@@ -242,22 +245,14 @@ func (s *store) apart(do func(*store) error) (failed, broken error) {
 // insert adds a result and returns its place in the order; 0: there is one of its
 // ID.
 func (s *store) insert(r *Result) (int64, error) {
-	res, err := s.change("INSERT INTO results (id, arrived, succeeded, size, task, run, body) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-		r.ID, r.Arrived.UnixNano(), r.Succeeded, len(r.Body), r.TaskHref, r.RunHref, r.Body)
-	if err != nil {
-		return 0, err
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
+	n, err := s.count("INSERT INTO results (seq, id, arrived, succeeded, size, task, run, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+		s.last+1, r.ID, r.Arrived.UnixNano(), r.Succeeded, len(r.Body), r.TaskHref, r.RunHref, r.Body)
+	if err != nil || n == 0 {
 		return 0, err
 	}
 	s.grown += int64(len(r.Body))
-	return res.LastInsertId()
-}
-
-// last returns the greatest place in the order that any result has had.
-func (s *store) last() (seq int64, err error) {
-	err = s.conn.QueryRowContext(background, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'results'").Scan(&seq)
-	return seq, err
+	s.last++
+	return s.last, nil
 }
 
 // save writes what has become of results of a line. All lines are past the

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"database/sql"
-	"math"
 	"time"
 )
 
@@ -148,8 +147,8 @@ func (l *Line) dropTo(d dropped) {
 // deleteDone deletes results that are settled everywhere and need not be kept. It
 // returns up to where there are none any more.
 func (q *Queue) deleteDone(s *store, now time.Time) (int64, error) {
-	last := int64(math.MaxInt64)
-	err := s.conn.QueryRowContext(background, "SELECT coalesce(min(cursor), (SELECT max(seq) FROM sqlite_sequence WHERE name = 'results'), 0) FROM lines WHERE used").Scan(&last)
+	var last int64
+	err := s.conn.QueryRowContext(background, "SELECT coalesce(min(cursor), ?) FROM lines WHERE used", s.last).Scan(&last)
 	if err != nil || last <= q.done {
 		return q.done, err
 	}

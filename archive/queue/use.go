@@ -25,20 +25,17 @@ func (q *Queue) load() error {
 			err = q.store.look(background, func(rows *sql.Rows) (bool, error) { return false, rows.Scan(into) }, query)
 		}
 	}
-	one("SELECT seq FROM sqlite_sequence WHERE name = 'results'", &q.last)
+	one("SELECT max(coalesce((SELECT max(seq) FROM results), 0), coalesce((SELECT max(cursor) FROM lines), 0))", &q.last)
 	one("SELECT n FROM octets", &q.size)
 	if err != nil {
 		return err
 	}
-	q.recent.from = q.last
+	q.recent.from, q.store.last = q.last, q.last
 	byID := make(map[int64]*Line)
 	err = q.store.look(background, func(rows *sql.Rows) (bool, error) {
 		l := newLine(q)
 		if err := rows.Scan(&l.id, &l.key, &l.name, &l.used, &l.cursor); err != nil {
 			return false, err
-		}
-		if l.cursor > q.last {
-			return false, fmt.Errorf("the file is damaged: destination %s has had result %d of %d", l.name, l.cursor, q.last)
 		}
 		l.read = l.cursor
 		q.lines[l.key], byID[l.id] = l, l
@@ -78,15 +75,13 @@ func (q *Queue) Use(ctx context.Context, targets ...Target) ([]*Line, error) {
 	var last int64
 	err := q.change(ctx, job{
 		do: func(s *store) error {
-			var err error
-			if last, err = s.last(); err != nil {
-				return err
-			}
+			last = s.last
 			for _, l := range q.lines {
 				if !l.used || slices.ContainsFunc(targets, func(t Target) bool { return t.Key == l.key }) {
 					continue
 				}
 				leaving = append(leaving, l)
+				var err error
 				if parked[l], err = s.park(l, last); err != nil {
 					return err
 				}
