@@ -183,13 +183,13 @@ func (p *parser) config(root *node) {
 		{name: "engine", read: p.engine},
 		{name: "clock", read: p.clock},
 		{name: "server", read: p.server},
-		{name: "defaults", read: func(n *node) { p.mapping(n, "defaults: ", p.common(&base)) }},
-		{name: "streams", read: func(n *node) { p.streams(n, &base) }},
-		{name: "groups", read: func(n *node) { p.groups(n, &base) }},
 		{name: "archives", read: p.archives},
 		{name: "archive_each", read: func(n *node) { c.Archiving.Parts = p.option(n, "session", "subsession") == "subsession" }},
 		{name: "default_archives", read: p.defaultArchives},
 		{name: "queue", read: p.queue},
+		{name: "defaults", read: func(n *node) { p.mapping(n, "defaults: ", p.common(&base)) }},
+		{name: "streams", read: func(n *node) { p.streams(n, &base) }},
+		{name: "groups", read: func(n *node) { p.groups(n, &base) }},
 		refused("archive", "this owagent has no measurement archive"),
 	})
 	if p.failed > 0 {

@@ -177,8 +177,8 @@ func (p *parser) valid(line int, t *template) bool {
 	if t.Part != 0 && t.Packets%t.Part != 0 {
 		p.failAt(line, "stream %s: part %d: want a divisor of packets, %d", t.Name, t.Part, t.Packets)
 	}
-	if t.Part != 0 && t.Dir == "" {
-		p.failAt(line, "stream %s: part %d: want dir, too, for the summaries of parts are files", t.Name, t.Part)
+	if t.Part != 0 && t.Dir == "" && !p.cfg.Archiving.Parts {
+		p.failAt(line, "stream %s: part %d: want dir, too, for the summaries of parts are files, or archive_each: subsession", t.Name, t.Part)
 	}
 	if t.UnixTimes && t.Dir == "" {
 		p.failAt(line, "stream %s: unix_times: want dir, too, for they are in files", t.Name)

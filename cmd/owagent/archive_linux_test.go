@@ -1,0 +1,238 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"owl/internal/testprog"
+)
+
+// A taker is an HTTP server that keeps what it is sent.
+type taker struct {
+	*httptest.Server
+	mu   sync.Mutex
+	took []taken
+}
+
+// taken is what a taker knows of a result.
+type taken struct {
+	ID   string
+	Test struct {
+		Spec struct {
+			Flip bool
+			Dest string
+		}
+	}
+	Result struct {
+		Succeeded bool
+		Sent      int            `json:"packets-sent"`
+		Received  int            `json:"packets-received"`
+		Latency   map[string]int `json:"histogram-latency"`
+		Error     string
+		Owl       struct {
+			Part *int
+		}
+	}
+}
+
+func take(t *testing.T) *taker {
+	t.Helper()
+	to := new(taker)
+	to.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var result taken
+		if err == nil {
+			err = json.Unmarshal(body, &result)
+		}
+		if err != nil {
+			t.Errorf("%v: %s", err, body)
+		}
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		to.took = append(to.took, result)
+	}))
+	t.Cleanup(to.Close)
+	return to
+}
+
+// await waits until so many results have come that are wanted, and returns them.
+func (to *taker) await(t *testing.T, n int, wanted func(*taken) bool) (got []taken) {
+	t.Helper()
+	testprog.Until(t, fmt.Sprintf("%d results", n), func() error {
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		got = got[:0]
+		for _, r := range to.took {
+			if wanted(&r) {
+				got = append(got, r)
+			}
+		}
+		if len(got) < n {
+			return fmt.Errorf("%d of %d have come", len(got), len(to.took))
+		}
+		return nil
+	})
+	return got
+}
+
+// TestArchive: the results of sessions, in both directions, come to where the file
+// says, wait where nobody takes them, and people can look at them; a new file
+// brings them elsewhere.
+func TestArchive(t *testing.T) {
+	t.Parallel()
+	peer := start(t, serverHalf)
+	to := take(t)
+	const file = "host: here\n" + short + `
+streams: [{name: both, peer: %q, direction: both, part: 5, dir: files}]
+queue: {path: %q, keep: 1h}
+archives:
+`
+	web := fmt.Sprintf("  - {archiver: http, data: {_url: %q}}\n", strings.Replace(to.URL, "http://", "http://user:geheim@", 1))
+	path := filepath.Join(t.TempDir(), "queue.db")
+	text := fmt.Sprintf(file, peer.server, path)
+	a := start(t, text+web+"  - {archiver: tcp, schema: 3, label: nobody, data: {host: 127.0.0.1, port: 1}}\n")
+	for _, flip := range []bool{true, false} {
+		for _, r := range to.await(t, 2, func(r *taken) bool { return r.Result.Succeeded && r.Test.Spec.Flip == flip }) {
+			all := 0
+			for _, n := range r.Result.Latency {
+				all += n
+			}
+			if r.Result.Sent != 20 || r.Result.Received != 20 || all != 20 || r.Result.Owl.Part != nil {
+				t.Errorf("%+v, want a session of 20 packets", r)
+			}
+		}
+	}
+	code, stdout, stderr := a.ask(t, "queue", "list", "--json", "--destination", "nobody", "--limit", "2")
+	var list queueAnswer
+	if err := json.Unmarshal([]byte(stdout), &list); code != 0 || stderr != "" || err != nil {
+		t.Fatalf("queue list: code %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+	if len(list.Standings) != 2 || !strings.HasSuffix(list.Standings[0].Error, "connection refused") || len(list.Lines) != 2 {
+		t.Errorf("queue list: %+v", list)
+	}
+	id := list.Standings[0].ID
+	code, stdout, stderr = a.ask(t, "queue", "show", id)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, `"id": "`+id+`"`) || !strings.Contains(stdout, "connection refused") {
+		t.Errorf("queue show: code %d\n%s%s", code, stdout, stderr)
+	}
+	for _, ask := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"drop", id, "--destination", "nobody"}, "1 results are dropped\n"},
+		{[]string{"drop", id, "--destination", "nobody"}, "0 results are dropped\n"},
+		{[]string{"replay", id, "--destination", "http"}, "1 results are queued once more\n"},
+	} {
+		if code, stdout, stderr := a.ask(t, append([]string{"queue"}, ask.args...)...); code != 0 || stdout != ask.want || stderr != "" {
+			t.Errorf("queue %q: code %d\n%s%s", ask.args, code, stdout, stderr)
+		}
+	}
+	to.await(t, 2, func(r *taken) bool { return r.ID == id })
+	if code, _, stderr := a.ask(t, "queue", "show", "nothing"); code != 1 || stderr != "owagent: result \"nothing\": there is none in the queue\n" {
+		t.Errorf("queue show of nothing: code %d\n%s", code, stderr)
+	}
+
+	// A file that is wrong changes nothing; one that is right does.
+	other := take(t)
+	a.write(t, text+"  - {archiver: http, data: {_url: 7}}\n")
+	code, stdout, stderr = a.ask(t, "reload")
+	if want := "owagent: " + a.config + ":8: archives: /data/_url: "; code != 1 || stdout != "" || !strings.Contains(stderr, want) {
+		t.Errorf("reload: code %d, want %s\n%s%s", code, want, stdout, stderr)
+	}
+	a.write(t, text+fmt.Sprintf("  - {archiver: http, data: {_url: %q}}\n", other.URL)+"archive_each: subsession\n")
+	if code, stdout, stderr := a.ask(t, "reload"); code != 0 || stdout != "streams: 0 added, 2 changed, 0 removed, 0 go on\n" {
+		t.Errorf("reload: code %d\n%s%s", code, stdout, stderr)
+	}
+	for _, r := range other.await(t, 4, func(r *taken) bool { return r.Result.Owl.Part != nil }) {
+		// Those of the same second are one result.
+		if r.Result.Sent == 0 || r.Result.Sent%5 != 0 {
+			t.Errorf("%+v, want parts of 5 packets", r)
+		}
+	}
+	if code := a.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if log := a.Stderr.String(); strings.Contains(log, "geheim") {
+		t.Errorf("the log has a password\n%s", log)
+	}
+	code, stdout, stderr = owl(t, "queue", "list", "--queue", path, "--destination", "nobody")
+	if code != 0 || !strings.Contains(stdout, "nobody (not in use)") || stderr != "" {
+		t.Errorf("queue list of the file: code %d\n%s%s", code, stdout, stderr)
+	}
+	peer.Terminate(t)
+}
+
+// owl runs a command of owagent.
+func owl(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	p := testprog.Start(t, exec.Command("owagent", args...))
+	code = p.ExitCode(t)
+	return code, p.Stdout.String(), p.Stderr.String()
+}
+
+// TestArchiveFiles: documents of pScheduler come to an archive, each once, however
+// they are separated.
+func TestArchiveFiles(t *testing.T) {
+	t.Parallel()
+	to := take(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "results")
+	text := `{"id": "one", "result": {"succeeded": true, "packets-sent": 7}}` + "\n\x1e" +
+		`{"id": "two", "result": {"succeeded": false, "error": "why"}}` + "\x1e" + `{"id": "one", "result": {}}`
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	queue := filepath.Join(dir, "queue")
+	spec := fmt.Sprintf(`{"archiver": "http", "data": {"_url": %q}}`, to.URL)
+	code, stdout, stderr := owl(t, "archive", "--archive", spec, "--queue", queue, file)
+	if code != 0 || stdout != "3 results read\nhttp: 2 delivered, 0 discarded, 0 to be tried again, 0 dead\n" || stderr != "" {
+		t.Errorf("code %d\n%s%s", code, stdout, stderr)
+	}
+	got := to.await(t, 2, func(*taken) bool { return true })
+	if len(got) != 2 || got[0].ID != "one" || got[0].Result.Sent != 7 || got[1].ID != "two" || got[1].Result.Error != "why" {
+		t.Errorf("%+v", got)
+	}
+	for _, test := range []struct{ text, want string }{
+		{`{"id": "x"}`, "after 0 results: want a result document of pScheduler, with a member result"},
+		{`{"id": "x", "result": {}} {`, "after 1 results: unexpected EOF"},
+		{`[]`, "after 0 results: want a result document of pScheduler: "},
+	} {
+		if err := os.WriteFile(file, []byte(test.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := owl(t, "archive", "--archive", `{"archiver": "bitbucket", "data": {}}`, "--queue", queue, file)
+		if code != 1 || !strings.HasPrefix(stderr, "owagent: "+file+": "+test.want) {
+			t.Errorf("%s: code %d\n%s", test.text, code, stderr)
+		}
+	}
+}
+
+// TestCheckArchiving: one result goes to each archive, and says that it is a test.
+func TestCheckArchiving(t *testing.T) {
+	t.Parallel()
+	to := take(t)
+	args := []string{"check-archiving", "--host", "here", "--archive", fmt.Sprintf(`{"archiver": "http", "data": {"_url": %q}}`, to.URL)}
+	code, stdout, stderr := owl(t, args...)
+	got := to.await(t, 1, func(*taken) bool { return true })
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "http: delivered, result "+got[0].ID+" (") {
+		t.Errorf("code %d\n%s%s", code, stdout, stderr)
+	}
+	if r := got[0]; r.Result.Sent != 10 || r.Result.Latency["1"] != 10 || r.Test.Spec.Dest != "here" {
+		t.Errorf("%+v", r)
+	}
+	code, stdout, stderr = owl(t, append(args, "--archive", `{"archiver": "tcp", "data": {"host": "127.0.0.1", "port": 1}}`,
+		"--archive", `{"archiver": "bitbucket", "data": {}, "transform": {"script": "null"}}`)...)
+	if code != 1 || strings.Count(stdout, "\n") != 3 || !strings.Contains(stdout, "connection refused") ||
+		!strings.Contains(stdout, "bitbucket: the transform discards the test result") || stderr != "owagent: 1 of 3 archives do not take results\n" {
+		t.Errorf("code %d\n%s%s", code, stdout, stderr)
+	}
+}
