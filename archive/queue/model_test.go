@@ -69,10 +69,20 @@ func (w *world) do(do func(*store) error, after func()) {
 	w.safe()
 }
 
-// safe notes that a crash undoes nothing of what has been until now.
+// safe notes that a crash undoes nothing of what has been until now, but for
+// results that were settled out of their turn.
 func (w *world) safe() {
 	for _, d := range w.targets {
-		clear(d.fresh)
+		fresh := make(map[string]bool)
+		if d.line != nil {
+			w.q.mu.Lock()
+			for _, h := range d.line.out {
+				fresh[h.ID] = h.over && d.fresh[h.ID]
+			}
+			w.q.mu.Unlock()
+		}
+		maps.DeleteFunc(fresh, func(_ string, fresh bool) bool { return !fresh })
+		d.fresh = fresh
 	}
 }
 
@@ -228,15 +238,7 @@ func (w *world) drop(d *target) {
 func (w *world) restart(crash bool) {
 	w.note("restart, crash: %v", crash)
 	old := w.q
-	passed := make(map[*target][]string)
 	if crash {
-		for _, d := range w.targets {
-			for _, h := range d.line.out {
-				if h.over {
-					passed[d] = append(passed[d], h.ID)
-				}
-			}
-		}
 		to := filepath.Join(w.TempDir(), "queue.db")
 		// The writer has other things to do than to write.
 		err := old.change(w.Context(), job{do: func(*store) error {
@@ -265,9 +267,6 @@ func (w *world) restart(crash bool) {
 		d.last = 0
 		if !crash {
 			continue
-		}
-		for _, h := range passed[d] {
-			d.fresh[h] = true
 		}
 		for id := range d.fresh {
 			d.loose[id] = true

@@ -11,8 +11,8 @@ import (
 const (
 	// jobsAtOnce bounds what one transaction changes.
 	jobsAtOnce = 1024
-	// settleWithin is how long settled results are collected before they are
-	// noted in the file: after a crash they would be delivered again.
+	// settleWithin is how long settled results are collected at most before they
+	// are noted in the file: after a crash they would be delivered again.
 	settleWithin = 2 * time.Millisecond
 	// sweepEvery is how often results are looked for that nobody waits for any
 	// longer, and how often is tried again what could not be written.
@@ -64,14 +64,17 @@ func (q *Queue) write() {
 	defer sweep.Stop()
 	collected := time.NewTimer(settleWithin)
 	defer collected.Stop()
+	var last time.Time // when something was written
 	for open := true; open; {
 		var jobs []job
 		select {
 		case j := <-q.work:
 			jobs = append(jobs, j)
 		case <-q.settled:
-			collected.Reset(settleWithin)
-			continue
+			if wait := settleWithin - time.Since(last); wait > 0 {
+				collected.Reset(wait)
+				continue
+			}
 		case <-collected.C:
 		case <-sweep.C:
 			sweep.Reset(sweepEvery)
@@ -90,6 +93,7 @@ func (q *Queue) write() {
 			}
 		}
 		q.commit(jobs)
+		last = time.Now()
 		if q.unswept {
 			q.unswept = false
 			sweep.Reset(0)
