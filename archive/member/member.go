@@ -306,6 +306,22 @@ func whole(v any) (int64, bool) {
 	return int64(f), true
 }
 
+// Schema returns the member schema, which says what other members there may be;
+// without one it is 1, and most is the newest.
+func (o *Object) Schema(most int64) int64 { return o.Int("schema", 1, most, 1) }
+
+// Since reports whether there is a member which there may be since the schema
+// first, and notes it if schema is older.
+func (o *Object) Since(schema, first int64, name string) bool {
+	if !o.Has(name) {
+		return false
+	}
+	if schema < first {
+		o.Fail(name, `want "schema": %d, or none of it`, first)
+	}
+	return true
+}
+
 // Float returns a member that is a number; without one, otherwise.
 func (o *Object) Float(name string, otherwise float64) float64 {
 	v, ok := o.get(name)

@@ -81,10 +81,12 @@ func (s *PostgreSQL) Start(t testing.TB, secure bool) {
 		on = "on"
 	}
 	cmd := exec.Command(s.program, "-D", s.data, "-h", "127.0.0.1", "-p", fmt.Sprint(s.Port), "-k", s.Directory,
-		"-c", "ssl="+on, "-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=16MB")
+		"-c", "ssl="+on, "-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=16MB",
+		"-c", "log_min_error_statement=panic")
 	cmd.SysProcAttr = s.account.as()
 	cmd.Dir = s.Directory
 	s.process = testprog.Start(t, cmd)
+	t.Cleanup(func() { s.Stop(t) }) // it gives back its shared memory, which a killed one does not
 	s.process.AwaitText(t, s.process.Stderr, "ready to accept connections", 1)
 }
 
