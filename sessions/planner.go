@@ -385,14 +385,14 @@ const maxSilent = 64
 // another for each length of a session for which that goes on. It returns when to
 // look again.
 func (p *planner) reportOutage() time.Duration {
-	const never = time.Hour
+	const never, soon = time.Hour, time.Millisecond
 	if p.results == nil || p.anchored || p.next == 0 {
 		return never
 	}
 	now, every := p.cfg.Clock.Now(), max(p.length(), time.Second)
 	if p.silent == 0 {
 		if p.next.After(now) {
-			return p.next.Sub(now)
+			return max(p.next.Sub(now), soon)
 		}
 		p.silent = p.next
 	}
@@ -404,5 +404,5 @@ func (p *planner) reportOutage() time.Duration {
 			return time.Second
 		}
 	}
-	return p.silent.Sub(now)
+	return max(p.silent.Sub(now), soon)
 }

@@ -191,6 +191,13 @@ func (w *world) start(cfg sessions.StreamConfig) {
 	if cfg.Directory, err = sessions.OpenDirectory(w.dir); err != nil {
 		w.t.Fatal(err)
 	}
+	w.startWith(cfg)
+}
+
+// startWith is start where cfg says where the files go.
+func (w *world) startWith(cfg sessions.StreamConfig) {
+	w.t.Helper()
+	var err error
 	if cfg.Dial == nil {
 		cfg.Dial = w.dial
 	}
@@ -215,7 +222,9 @@ func (w *world) start(cfg sessions.StreamConfig) {
 	w.ended = make(chan struct{})
 	go func() {
 		defer close(w.ended)
-		defer cfg.Directory.Close()
+		if cfg.Directory != nil {
+			defer cfg.Directory.Close()
+		}
 		w.stream.Run(ctx)
 	}()
 }

@@ -412,3 +412,153 @@ func TestFailed(t *testing.T) {
 		}
 	}
 }
+
+// parts returns results of parts of one session that begin in the same second.
+func parts(t testing.TB, rng *rand.Rand, n int) []*Result {
+	task := newTask(t, nil)
+	all := make([]*Result, n)
+	for i := range all {
+		s := session(50, time.Second)
+		s.Spec.Start += owamp.Timestamp(rng.Uint32() >> 1)
+		if rng.IntN(5) == 0 {
+			gap := Gap{Reason: []string{"refused", "restarted"}[rng.IntN(2)], Start: s.Spec.Start, Length: time.Duration(rng.IntN(1000))}
+			all[i] = Failed(task, gap.Start, gap, "why", gap.Start.Time())
+			all[i].Time = s.Spec.Start.Time().Truncate(time.Second)
+			continue
+		}
+		recs := arrivals(t, rng, s, 0)
+		if rng.IntN(6) == 0 {
+			recs = nil
+		}
+		all[i] = of(t, task, s, recs, 1e-4, true)
+		all[i].Part = i
+		all[i].ID = fmt.Sprint(i)
+		all[i].Gaps = []Gap{{Reason: "refused", Start: s.Spec.Start, Length: 1}}
+		if rng.IntN(2) == 0 {
+			all[i].LostBy = map[string]uint64{"network": all[i].Lost}
+		}
+	}
+	return all
+}
+
+// unordered are the members of a document that do not say in which order results
+// were merged.
+func unordered(t testing.TB, r *Result) any {
+	d := decode(t, r, false)["result"].(map[string]any)
+	if r.Succeeded {
+		owl := d["owl"].(map[string]any)
+		delete(owl, "sid")
+		delete(owl, "part")
+	}
+	return d
+}
+
+// Merging adds up what there is, in whatever order, and changes nothing of it.
+func TestMerge(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		all := parts(t, rng, 3)
+		a, b, c := all[0], all[1], all[2]
+		before := decode(t, a, true)
+		merge := func(x, y *Result) *Result {
+			t.Helper()
+			m, err := Merge(x, y)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		ab, ba := merge(a, b), merge(b, a)
+		if d := cmp.Diff(decode(t, ab, true), decode(t, ba, true)); d != "" {
+			t.Fatalf("seed %d: not commutative (-a,b +b,a)\n%s", seed, d)
+		}
+		left, right := merge(ab, c), merge(a, merge(b, c))
+		if d := cmp.Diff(unordered(t, left), unordered(t, right)); d != "" {
+			t.Fatalf("seed %d: not associative\n%s", seed, d)
+		}
+		if d := cmp.Diff(before, decode(t, a, true)); d != "" {
+			t.Fatalf("seed %d: merging has changed a result\n%s", seed, d)
+		}
+		want := naive{Bins: map[int32]uint64{}, TTL: map[int]uint64{}, Distances: map[uint64]uint64{}, Min: math.MaxInt64, Max: math.MinInt64}
+		for _, r := range all {
+			if !r.Succeeded {
+				continue
+			}
+			n := counts(r)
+			want.Sent, want.Received, want.Lost, want.Duplicates = want.Sent+n.Sent, want.Received+n.Received, want.Lost+n.Lost, want.Duplicates+n.Duplicates
+			want.Reordered, want.NotSent, want.Bursts, want.Longest = want.Reordered+n.Reordered, want.NotSent+n.NotSent, want.Bursts+n.Bursts, max(want.Longest, n.Longest)
+			for bin, c := range n.Bins {
+				want.Bins[bin] += c
+			}
+			for ttl, c := range n.TTL {
+				want.TTL[ttl] += c
+			}
+			for d, c := range n.Distances {
+				want.Distances[d] += c
+			}
+			if n.Received > 0 {
+				want.Min, want.Max = min(want.Min, n.Min), max(want.Max, n.Max)
+			}
+		}
+		if !left.Succeeded {
+			continue
+		}
+		if want.Received == 0 {
+			want.Min, want.Max = 0, 0
+		}
+		if d := cmp.Diff(want, counts(left), cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("seed %d (-want +merged)\n%s", seed, d)
+		}
+	}
+}
+
+func TestMergeRefuses(t *testing.T) {
+	task, other := newTask(t, nil), newTask(t, func(c *TaskConfig) { c.Name = "other" })
+	a := Failed(task, 1<<63, Gap{}, "", time.Time{})
+	for _, b := range []*Result{Failed(other, 1<<63, Gap{}, "", time.Time{}), Failed(task, 1<<63+1<<32, Gap{}, "", time.Time{})} {
+		if _, err := Merge(a, b); err == nil {
+			t.Error("merged what is of another task or second")
+		}
+	}
+	s := session(1, time.Second)
+	x, y := of(t, task, s, nil, 1e-4, false), of(t, task, s, nil, 1e-3, false)
+	if _, err := Merge(x, y); err == nil {
+		t.Error("merged histograms of different bins")
+	}
+}
+
+// What a result costs, from its records to its JSON.
+func BenchmarkResult(b *testing.B) {
+	for _, n := range []uint32{10, 600} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			task := newTask(b, nil)
+			s := session(n, 2*time.Second)
+			recs := arrivals(b, rand.New(rand.NewPCG(1, 1)), s, 0)
+			scratch := make([]owamp.Record, len(recs))
+			var size, bins int
+			b.ReportAllocs()
+			for b.Loop() {
+				copy(scratch, recs)
+				r := of(b, task, s, scratch, 2e-3/4, false)
+				text, err := r.JSON("", false)
+				if err != nil {
+					b.Fatal(err)
+				}
+				size, bins = len(text), r.Delays.Len()
+			}
+			b.ReportMetric(float64(size), "octets")
+			b.ReportMetric(float64(bins), "bins")
+		})
+		b.Run(fmt.Sprintf("%d/summary alone", n), func(b *testing.B) {
+			s := session(n, 2*time.Second)
+			recs := arrivals(b, rand.New(rand.NewPCG(1, 1)), s, 0)
+			scratch := make([]owamp.Record, len(recs))
+			for b.Loop() {
+				copy(scratch, recs)
+				if _, err := stats.Summarize(s, batch(scratch), stats.Options{BucketWidth: 2e-3 / 4}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
