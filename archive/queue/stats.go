@@ -70,7 +70,7 @@ type LineStats struct {
 }
 
 // Stats returns what there is, of lines that are used and of those that have
-// something; by name.
+// something; by name. With an error there is all but Oldest.
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	q.mu.Lock()
 	s := Stats{Size: q.size, MaxSize: q.cfg.MaxSize, Came: q.came.Load(), Refused: q.refused.Load(), Failing: q.failing}
@@ -93,29 +93,33 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	})
 	q.mu.Unlock()
 	for i, l := range lines {
-		n := &s.Lines[i]
-		if n.Queued+n.Waiting == 0 {
-			continue
-		}
-		var beyond int64 // results that wait although some before them were not tried
-		err := q.store.look(ctx, func(rows *sql.Rows) (bool, error) { return true, rows.Scan(&beyond) },
-			"SELECT count(*) FROM waiting WHERE line = ? AND seq > ? AND ?", l.id, cursors[i], n.Queued > 0)
-		n.Queued = max(n.Queued-beyond, 0)
-		if err == nil {
-			err = q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
-				var arrived int64
-				err := rows.Scan(&arrived)
-				if at := fromNano(arrived); n.Oldest.IsZero() || at.Before(n.Oldest) {
-					n.Oldest = at
-				}
-				return true, err
-			}, "SELECT * FROM (SELECT arrived FROM results WHERE seq > ? AND ? ORDER BY seq LIMIT 1)"+
-				" UNION ALL SELECT * FROM (SELECT arrived FROM waiting w JOIN results r ON r.seq = w.seq WHERE line = ? AND state = ? ORDER BY w.seq LIMIT 1)",
-				cursors[i], n.Queued > 0, l.id, stateWaiting)
-		}
-		if err != nil {
-			return Stats{}, q.because(err)
+		if err := q.oldest(ctx, l, cursors[i], &s.Lines[i]); err != nil {
+			return s, q.because(err)
 		}
 	}
 	return s, nil
+}
+
+// oldest adds what the file knows of a line whose cursor is given.
+func (q *Queue) oldest(ctx context.Context, l *Line, cursor int64, n *LineStats) error {
+	if n.Queued+n.Waiting == 0 {
+		return nil
+	}
+	var beyond int64 // results that wait although some before them were not tried
+	err := q.store.look(ctx, func(rows *sql.Rows) (bool, error) { return true, rows.Scan(&beyond) },
+		"SELECT count(*) FROM waiting WHERE line = ? AND seq > ? AND ?", l.id, cursor, n.Queued > 0)
+	if err != nil {
+		return err
+	}
+	n.Queued = max(n.Queued-beyond, 0)
+	return q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
+		var arrived int64
+		err := rows.Scan(&arrived)
+		if at := fromNano(arrived); n.Oldest.IsZero() || at.Before(n.Oldest) {
+			n.Oldest = at
+		}
+		return true, err
+	}, "SELECT * FROM (SELECT arrived FROM results WHERE seq > ? AND ? ORDER BY seq LIMIT 1)"+
+		" UNION ALL SELECT * FROM (SELECT arrived FROM waiting w JOIN results r ON r.seq = w.seq WHERE line = ? AND state = ? ORDER BY w.seq LIMIT 1)",
+		cursor, n.Queued > 0, l.id, stateWaiting)
 }
