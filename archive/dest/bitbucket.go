@@ -11,7 +11,7 @@ import (
 type bitbucket struct{}
 
 func openBitbucket(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
-	schemaOf(o, 1)
+	o.Schema(1)
 	return archive.Opened{Destination: bitbucket{}, Parallel: 4}, nil
 }
 

@@ -19,9 +19,9 @@ type failer struct {
 }
 
 func openFailer(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
-	schema := schemaOf(o, 2)
+	schema := o.Schema(2)
 	f := failer{fail: o.Float("fail", 0.5), retry: o.Float("retry", 0.5), delay: o.Duration("delay", 0)}
-	if since(o, schema, 2, "badly") {
+	if o.Since(schema, 2, "badly") {
 		f.badly = o.Bool("badly", false)
 	}
 	return archive.Opened{Destination: f}, nil
@@ -47,7 +47,7 @@ func (f failer) Deliver(ctx context.Context, _ *archive.Item) error {
 	switch {
 	case f.badly:
 		return archive.Final(errBadly)
-	case rand.Float64() > f.fail:
+	case rand.Float64() >= f.fail:
 		return nil
 	case rand.Float64() < f.retry:
 		return &archive.AgainError{Err: errInducedRetry, After: failerRetry}

@@ -4,10 +4,12 @@
 package dest
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
 	"owl/archive"
+	"owl/archive/dest/esmond"
 	"owl/archive/member"
 )
 
@@ -15,8 +17,40 @@ import (
 // o.
 type opener func(o *member.Object, s *archive.Spec) (archive.Opened, error)
 
+// Names are the archivers that there are.
+var Names = []string{"bitbucket", "esmond", "exec", "failer", "file", "http", "snmptrap", "syslog", "tcp", "udp"}
+
+// openerOf returns the opener of an archiver; nil: there is none.
+func openerOf(archiver string) opener {
+	switch archiver {
+	case "bitbucket":
+		return openBitbucket
+	case "esmond":
+		return esmond.Open
+	case "exec":
+		return openExec
+	case "failer":
+		return openFailer
+	case "file":
+		return openFile
+	case "http":
+		return openHTTP
+	case "snmptrap":
+		return openSNMPTrap
+	case "syslog":
+		return openSyslog
+	case "tcp":
+		return openTCP
+	case "udp":
+		return openUDP
+	}
+	return nil
+}
+
 // Open returns the destination of a specification, ready to be used. It reaches
-// out to nobody.
+// out to nobody; only exec has the plugin look at its data. What an error tells of
+// is a line for each thing that is wrong, with its path in the specification.
+// No error of the destination has a secret in it.
 func Open(s *archive.Spec) (archive.Opened, error) {
 	open := openerOf(s.Archiver)
 	if open == nil {
@@ -30,51 +64,30 @@ func Open(s *archive.Spec) (archive.Opened, error) {
 	if err != nil {
 		return archive.Opened{}, err
 	}
+	hide := maskOf(o.Value())
 	d, err := open(o, s)
 	if err == nil {
 		o.Done()
 		err = o.Err()
 	}
-	if err != nil && d.Destination != nil {
-		d.Close()
-	}
 	if err != nil {
-		return archive.Opened{}, err
+		if d.Destination != nil {
+			d.Close() // nothing was sent
+		}
+		return archive.Opened{}, hide.error(err)
 	}
+	d.Destination = &discreet{d.Destination, hide}
 	return d, nil
 }
 
-// Names are the archivers that there are.
-var Names = []string{"bitbucket", "failer", "http", "tcp", "udp"}
-
-// openerOf returns the opener of an archiver; nil: there is none.
-func openerOf(archiver string) opener {
-	switch archiver {
-	case "bitbucket":
-		return openBitbucket
-	case "failer":
-		return openFailer
-	case "http":
-		return openHTTP
-	case "tcp":
-		return openTCP
-	case "udp":
-		return openUDP
+// plain returns a payload as text: a string as it is, all else as JSON.
+func plain(payload []byte) ([]byte, error) {
+	if len(payload) == 0 || payload[0] != '"' {
+		return payload, nil
 	}
-	return nil
-}
-
-// schemaOf reads the schema of an archiver's data, of which most is the newest.
-func schemaOf(o *member.Object, most int64) int64 { return o.Int("schema", 1, most, 1) }
-
-// since reports whether there is a member that data of an older schema than first
-// do not have.
-func since(o *member.Object, schema, first int64, name string) bool {
-	if !o.Has(name) {
-		return false
+	var s string
+	if err := json.Unmarshal(payload, &s); err != nil {
+		return nil, fmt.Errorf("no JSON: %w", err)
 	}
-	if schema < first {
-		o.Fail(name, `want "schema": %d, or none of it`, first)
-	}
-	return true
+	return []byte(s), nil
 }

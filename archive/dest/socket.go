@@ -4,19 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"net/netip"
-	"strconv"
+	"os"
 	"time"
 
 	"owl/archive"
+	"owl/archive/dest/dial"
 	"owl/archive/member"
 	"owl/archive/retry"
 )
 
 const (
-	// socketTimeout bounds connecting and writing.
+	// socketTimeout bounds connecting to an address, and then sending.
 	socketTimeout = 30 * time.Second
+	// grace is how long the other side of a TCP connection is given to close it
+	// before its acknowledgements are enough.
+	grace = time.Second
 	// datagramSize is how long a datagram may be unless its destination says
 	// otherwise, in octets: one that any host can receive (RFC 791).
 	datagramSize = 508
@@ -25,70 +29,59 @@ const (
 )
 
 // A socket sends each result over a TCP connection of its own, or as a UDP
-// datagram: JSON, and a line end only if it is wanted.
+// datagram: JSON as it is, and a line end only with newline. Its ID is sent only
+// within it.
+//
+// Over TCP a result is delivered when the other side has closed the connection
+// after us, or keeps it open and its host has acknowledged everything; a reset is
+// a failure. UDP tells nothing: there a result is delivered when it is sent.
 type socket struct {
+	dial.Endpoint
 	network string // tcp or udp
-	host    string
-	port    uint16
-	bind    string
-	version int64 // of IP; 0: either, IPv6 first
 	newline bool
 	longest int // octets of a datagram
-	resolve func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	timeout time.Duration
 }
 
 func openTCP(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
-	return openSocket(o, "tcp")
+	return openSocket(o, "tcp", 4)
 }
 
 func openUDP(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
-	return openSocket(o, "udp")
+	return openSocket(o, "udp", 1)
 }
 
-func openSocket(o *member.Object, network string) (archive.Opened, error) {
+func openSocket(o *member.Object, network string, parallel int) (archive.Opened, error) {
+	o.Schema(1)
 	o.Need("host", "port")
 	s := &socket{
+		Endpoint: dial.Endpoint{
+			Host:    o.Text("host"),
+			Port:    uint16(o.Int("port", 0, 65535, 0)),
+			Bind:    o.String("bind"),
+			Version: ipVersion(o),
+			Timeout: socketTimeout,
+		},
 		network: network,
-		host:    o.Text("host"),
-		port:    uint16(o.Int("port", 0, 65535, 0)),
-		bind:    bindAddress(o, "bind"),
 		newline: o.Bool("newline", false),
-		resolve: net.DefaultResolver.LookupNetIP,
-	}
-	if o.Has("ip-version") {
-		if s.version = o.Int("ip-version", 4, 6, 4); s.version == 5 {
-			o.Fail("ip-version", "5: want 4 or 6")
-		}
+		timeout: socketTimeout,
 	}
 	if network == "udp" {
-		s.longest = int(o.Int("payload-size", 1, longestDatagram, datagramSize))
+		s.longest = min(int(o.Int("payload-size", 1, 1<<31-1, datagramSize)), longestDatagram)
 	}
-	return archive.Opened{Destination: s, Retry: retry.Read(o, false), Parallel: 1}, nil
+	return archive.Opened{Destination: s, Retry: retry.Read(o, false), Parallel: parallel}, nil
 }
 
-// addresses returns where to send to, in the order in which that is tried.
-func (s *socket) addresses(ctx context.Context) ([]netip.Addr, error) {
-	families := []string{"ip6", "ip4"}
-	if s.version != 0 {
-		families = []string{fmt.Sprintf("ip%d", s.version)}
+// ipVersion reads the version of IP; 0: either.
+func ipVersion(o *member.Object) int {
+	if !o.Has("ip-version") {
+		return 0
 	}
-	var all []netip.Addr
-	var errs []error
-	for _, family := range families {
-		found, err := s.resolve(ctx, family, s.host)
-		errs = append(errs, err)
-		for _, a := range found {
-			all = append(all, a.Unmap())
-		}
+	v := o.Int("ip-version", 4, 6, 4)
+	if v == 5 {
+		o.Fail("ip-version", "5: want 4 or 6")
 	}
-	if len(all) == 0 {
-		err := fmt.Errorf("unable to resolve host %s: %w", s.host, errors.Join(errs...))
-		if e, ok := errors.AsType[*net.DNSError](err); ok && e.IsNotFound {
-			return nil, archive.Final(err)
-		}
-		return nil, err
-	}
-	return all, nil
+	return int(v)
 }
 
 func (s *socket) Deliver(ctx context.Context, item *archive.Item) error {
@@ -99,50 +92,56 @@ func (s *socket) Deliver(ctx context.Context, item *archive.Item) error {
 	if s.network == "udp" && len(payload) > s.longest {
 		return archive.Final(fmt.Errorf("payload of %d bytes is too big (maximum %d)", len(payload), s.longest))
 	}
-	all, err := s.addresses(ctx)
+	conn, err := s.Connect(ctx, s.network)
 	if err != nil {
 		return err
 	}
-	if s.bind != "" {
-		local, err := resolveBind(ctx, s.bind)
-		if err != nil {
-			return err
-		}
-		var same []netip.Addr
-		for _, a := range all {
-			if a.Is4() == local.Is4() {
-				same = append(same, a)
-			}
-		}
-		if all = same; len(all) == 0 {
-			return archive.Final(errors.New("host and bind have mismatched socket families"))
-		}
-	}
-	var errs []error
-	for _, a := range all {
-		conn, err := dial(ctx, s.network, s.bind, net.JoinHostPort(a.String(), strconv.Itoa(int(s.port))), socketTimeout)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		return send(ctx, conn, payload)
-	}
-	return errors.Join(errs...)
-}
-
-// send writes all of payload, and waits until the other side has it, as far as
-// that can be seen: it closes the connection after we have.
-func send(ctx context.Context, conn net.Conn, payload []byte) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if err := conn.SetDeadline(time.Now().Add(socketTimeout)); err != nil {
+	deadline := time.Now().Add(s.timeout)
+	if err := conn.SetDeadline(deadline); err != nil {
 		return err
 	}
 	if _, err := conn.Write(payload); err != nil {
 		return err
 	}
-	return conn.Close()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		return arrived(ctx, tcp, deadline)
+	}
+	return nil
+}
+
+// arrived ends what is sent over conn, and returns nil when the other side has
+// all of it, as far as TCP can tell.
+func arrived(ctx context.Context, conn *net.TCPConn, deadline time.Time) error {
+	if err := conn.CloseWrite(); err != nil {
+		return err
+	}
+	for {
+		until := time.Now().Add(grace)
+		if until.After(deadline) {
+			until = deadline
+		}
+		if err := conn.SetReadDeadline(until); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, conn) // what it says is not asked for
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("the other side may not have all of the result: %w", err)
+		}
+		if all, err := acknowledged(conn); err != nil || all {
+			return err
+		}
+		if !until.Before(deadline) {
+			return errors.New("the other side has not acknowledged all of the result in time")
+		}
+	}
 }
 
 func (*socket) Close() error { return nil }
