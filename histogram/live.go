@@ -168,23 +168,61 @@ func (h *Live) Quantile(q float64) int64 {
 	if q >= 1 {
 		return h.max
 	}
-	rank := q * float64(h.count-1) // between the values 0 … count-1 in order
+	var v [1]int64
+	h.quantiles(v[:], q)
+	return v[0]
+}
+
+// Quantiles sets v[i] to the quantile q[i], as [Live.Quantile] has it, in one pass.
+// They ascend.
+func (h *Live) Quantiles(v []int64, q ...float64) {
+	first, last := 0, len(q)
+	for first < last && (h.count == 0 || !(q[first] > 0)) {
+		v[first] = h.min
+		first++
+	}
+	for last > first && q[last-1] >= 1 {
+		last--
+		v[last] = h.max
+	}
+	h.quantiles(v[first:last], q[first:last]...)
+}
+
+// quantiles is Quantiles for values of q between 0 and 1, of a histogram that is
+// not empty.
+func (h *Live) quantiles(v []int64, q ...float64) {
 	var before uint64
+	next := 0
 	for i, n := range h.used() {
-		if rank < float64(before+n) {
-			// The values of a bin are taken to lie evenly in it.
-			share := min((rank-float64(before)+0.5)/float64(n), 1)
-			low, width := span(max(i, -i))
-			if i < 0 {
-				share = 1 - share
+		for next < len(q) {
+			rank := q[next] * float64(h.count-1) // between the values 0 … count-1 in order
+			if rank >= float64(before+n) {
+				break
 			}
-			m := int64(low + min(uint64(share*float64(width)), width-1))
-			if i < 0 {
-				m = -m
-			}
-			return max(h.min, min(m, h.max))
+			v[next] = h.inBin(i, n, rank-float64(before))
+			next++
+		}
+		if next == len(q) {
+			return
 		}
 		before += n
 	}
-	return h.max
+	for ; next < len(q); next++ {
+		v[next] = h.max
+	}
+}
+
+// inBin returns the value of a rank among the n values of bin i, which are taken
+// to lie evenly in it.
+func (h *Live) inBin(i int, n uint64, rank float64) int64 {
+	share := min((rank+0.5)/float64(n), 1)
+	low, width := span(max(i, -i))
+	if i < 0 {
+		share = 1 - share
+	}
+	m := int64(low + min(uint64(share*float64(width)), width-1))
+	if i < 0 {
+		m = -m
+	}
+	return max(h.min, min(m, h.max))
 }

@@ -140,6 +140,25 @@ func TestQuantile(t *testing.T) {
 }
 
 // Evenly spread values have quantiles that are far better than a bin's width.
+// Many quantiles at once are what each is by itself.
+func TestQuantiles(t *testing.T) {
+	q := []float64{-1, 0, 0, 0.01, 0.25, 0.25, 0.5, 0.9, 0.99, 1, 2}
+	for n := range 200 {
+		rng := rand.New(rand.NewPCG(uint64(n), 5))
+		var h Live
+		for range n {
+			h.Insert(int64(rng.NormFloat64() * 1e6))
+		}
+		got := make([]int64, len(q))
+		h.Quantiles(got, q...)
+		for i := range q {
+			if want := h.Quantile(q[i]); got[i] != want {
+				t.Fatalf("quantile %g of %d values is %d among others, %d by itself", q[i], n, got[i], want)
+			}
+		}
+	}
+}
+
 func TestQuantileInterpolates(t *testing.T) {
 	for _, sign := range []int64{1, -1} {
 		var h Live

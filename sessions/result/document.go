@@ -3,6 +3,7 @@ package result
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,17 +14,16 @@ import (
 // This file is the JSON form of results. docs/results.md says what each member
 // means.
 
-// document is what archivers get.
+// document is what archivers get, but for the members that hold what a result has
+// found: these are long, and appended as they are.
 type document struct {
 	ID           string           `json:"id"`
 	Schedule     scheduleDocument `json:"schedule"`
 	Test         testDocument     `json:"test"`
 	Tool         toolDocument     `json:"tool"`
 	Participants []string         `json:"participants"`
-	Result       json.RawMessage  `json:"result"`
 	Reference    json.RawMessage  `json:"reference"`
 	Task         taskDocument     `json:"task"`
-	Run          runDocument      `json:"run"`
 }
 
 type scheduleDocument struct {
@@ -52,41 +52,43 @@ type taskDocument struct {
 }
 
 type detailDocument struct {
-	Added            string            `json:"added"`
-	Anytime          bool              `json:"anytime"`
-	CLI              []string          `json:"cli"`
-	Diags            string            `json:"diags"`
-	Duration         string            `json:"duration"`
-	Enabled          bool              `json:"enabled"`
-	Exclusive        bool              `json:"exclusive"`
-	Hints            map[string]string `json:"hints"`
-	MultiResult      bool              `json:"multi-result"`
-	Participant      int               `json:"participant"`
-	Participants     []string          `json:"participants"`
-	Post             string            `json:"post"`
-	Runs             int               `json:"runs"`
-	RunsStarted      int               `json:"runs-started"`
-	Slip             string            `json:"slip"`
-	SpecLimitsPassed []string          `json:"spec-limits-passed"`
-	Start            *string           `json:"start"`
+	Added            string        `json:"added"`
+	Anytime          bool          `json:"anytime"`
+	CLI              []string      `json:"cli"`
+	Diags            string        `json:"diags"`
+	Duration         string        `json:"duration"`
+	Enabled          bool          `json:"enabled"`
+	Exclusive        bool          `json:"exclusive"`
+	Hints            hintsDocument `json:"hints"`
+	MultiResult      bool          `json:"multi-result"`
+	Participant      int           `json:"participant"`
+	Participants     []string      `json:"participants"`
+	Post             string        `json:"post"`
+	Runs             int           `json:"runs"`
+	RunsStarted      int           `json:"runs-started"`
+	Slip             string        `json:"slip"`
+	SpecLimitsPassed []string      `json:"spec-limits-passed"`
+	Start            *string       `json:"start"`
+}
+
+type hintsDocument struct {
+	Requester string `json:"requester"`
 }
 
 type runDocument struct {
-	Added        string            `json:"added"`
-	StartTime    string            `json:"start-time"`
-	EndTime      string            `json:"end-time"`
-	Duration     string            `json:"duration"`
-	Participant  int               `json:"participant"`
-	Participants []string          `json:"participants"`
-	Priority     *int              `json:"priority"`
-	State        string            `json:"state"`
-	StateDisplay string            `json:"state-display"`
-	Errors       *string           `json:"errors"`
-	LimitDiags   *string           `json:"limit-diags"`
-	ResultFull   []json.RawMessage `json:"result-full"`
-	ResultMerged json.RawMessage   `json:"result-merged"`
-	Href         string            `json:"href"`
-	TaskHref     string            `json:"task-href"`
+	Added        string   `json:"added"`
+	StartTime    string   `json:"start-time"`
+	EndTime      string   `json:"end-time"`
+	Duration     string   `json:"duration"`
+	Participant  int      `json:"participant"`
+	Participants []string `json:"participants"`
+	Priority     *int     `json:"priority"`
+	State        string   `json:"state"`
+	StateDisplay string   `json:"state-display"`
+	Errors       *string  `json:"errors"`
+	LimitDiags   *string  `json:"limit-diags"`
+	Href         string   `json:"href"`
+	TaskHref     string   `json:"task-href"`
 }
 
 // outcome is the member result of a document where something was measured.
@@ -157,13 +159,39 @@ type measuredDocument struct {
 	RawLeftOut  uint64            `json:"raw-packets-left-out,omitempty"`
 	LostBy      map[string]uint64 `json:"lost-by,omitempty"`
 	LossPeriods lossDocument      `json:"loss-periods"`
-	Delay       map[string]millis `json:"delay-ms"`
-	PDV         map[string]millis `json:"pdv-ms"`
-	IPDV        map[string]millis `json:"ipdv-ms"`
+	Delay       *delayDocument    `json:"delay-ms"`
+	PDV         *pdvDocument      `json:"pdv-ms"`
+	IPDV        *ipdvDocument     `json:"ipdv-ms"`
 	Width       json.RawMessage   `json:"bucket-width-ms"`
 	ClockError  *millis           `json:"max-clock-error-ms"`
 	Synced      bool              `json:"synchronized"`
 	ClockSteps  uint64            `json:"clock-steps"`
+}
+
+type delayDocument struct {
+	Min    millis `json:"min"`
+	P25    millis `json:"p25"`
+	Median millis `json:"median"`
+	P75    millis `json:"p75"`
+	P95    millis `json:"p95"`
+	P99    millis `json:"p99"`
+	Max    millis `json:"max"`
+	Mean   millis `json:"mean"`
+}
+
+type pdvDocument struct {
+	Median millis `json:"median"`
+	P95    millis `json:"p95"`
+	P99    millis `json:"p99"`
+	Max    millis `json:"max"`
+}
+
+type ipdvDocument struct {
+	Min    millis `json:"min"`
+	P5     millis `json:"p5"`
+	Median millis `json:"median"`
+	P95    millis `json:"p95"`
+	Max    millis `json:"max"`
 }
 
 type lossDocument struct {
@@ -197,7 +225,6 @@ func (r *Result) JSON(host string, raw bool) ([]byte, error) {
 		Test:         test,
 		Tool:         toolDocument{t.Tool, t.ToolVersion},
 		Participants: participants,
-		Result:       whole,
 		Reference:    t.Reference,
 		Task: taskDocument{
 			Schema:    1,
@@ -210,7 +237,7 @@ func (r *Result) JSON(host string, raw bool) ([]byte, error) {
 				CLI:              []string{},
 				Duration:         takes,
 				Enabled:          true,
-				Hints:            map[string]string{"requester": t.Host},
+				Hints:            hintsDocument{t.Host},
 				MultiResult:      t.Test == LatencyBG,
 				Participants:     participants,
 				Post:             none,
@@ -220,29 +247,50 @@ func (r *Result) JSON(host string, raw bool) ([]byte, error) {
 			},
 			Href: r.Task.Href(host),
 		},
-		Run: runDocument{
-			Added:        second(r.Made),
-			StartTime:    at,
-			EndTime:      at,
-			Duration:     none,
-			Participants: participants,
-			State:        "finished",
-			StateDisplay: "Finished",
-			ResultMerged: merged,
-			Href:         r.RunHref(host),
-			TaskHref:     r.Task.Href(host),
-		},
 	}
+	run := &runDocument{
+		Added:        second(r.Made),
+		StartTime:    at,
+		EndTime:      at,
+		Duration:     none,
+		Participants: participants,
+		State:        "finished",
+		StateDisplay: "Finished",
+		Href:         r.RunHref(host),
+		TaskHref:     r.Task.Href(host),
+	}
+	full := []byte("null")
 	// A run of a stream is the coming of a result; that of a single test takes
 	// its time, and may fail.
 	if t.Test == Latency {
-		d.Run.EndTime, d.Run.Duration = second(r.Time.Add(r.Task.Length())), takes
-		d.Run.ResultFull = []json.RawMessage{merged}
+		run.EndTime, run.Duration = second(r.Time.Add(r.Task.Length())), takes
+		full = slices.Concat([]byte{'['}, merged, []byte{']'})
 		if !r.Succeeded {
-			d.Run.State, d.Run.StateDisplay = "failed", "Failed"
+			run.State, run.StateDisplay = "failed", "Failed"
 		}
 	}
-	return json.Marshal(d)
+	b, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
+	c, err := json.Marshal(run)
+	if err != nil {
+		return nil, err
+	}
+	c = appendMember(c, "result-full", full)
+	c = appendMember(c, "result-merged", merged)
+	b = slices.Grow(b, len(whole)+len(c)+len(`,"result":,"run":`))
+	b = appendMember(b, "result", whole)
+	return appendMember(b, "run", c), nil
+}
+
+// appendMember appends a member to an object that is not empty.
+func appendMember(object []byte, name string, value []byte) []byte {
+	b := append(object[:len(object)-1], `,"`...)
+	b = append(b, name...)
+	b = append(b, `":`...)
+	b = append(b, value...)
+	return append(b, '}')
 }
 
 // none is how pScheduler says no time at all.
@@ -321,19 +369,16 @@ func (r *Result) measured() *measuredDocument {
 		d.ClockError = &e
 	}
 	if s := &r.delay; s.n > 0 {
-		d.Delay = map[string]millis{
-			"min": millis(s.least), "p25": millis(s.p25), "median": millis(s.p50), "p75": millis(s.p75),
-			"p95": millis(s.p95), "p99": millis(s.p99), "max": millis(s.most), "mean": millis(s.mean),
+		d.Delay = &delayDocument{
+			millis(s.least), millis(s.p25), millis(s.p50), millis(s.p75),
+			millis(s.p95), millis(s.p99), millis(s.most), millis(s.mean),
 		}
-		d.PDV = map[string]millis{
-			"median": millis(s.p50 - s.least), "p95": millis(s.p95 - s.least),
-			"p99": millis(s.p99 - s.least), "max": millis(s.most - s.least),
+		d.PDV = &pdvDocument{
+			millis(s.p50 - s.least), millis(s.p95 - s.least), millis(s.p99 - s.least), millis(s.most - s.least),
 		}
 	}
 	if s := &r.ipdv; s.n > 0 {
-		d.IPDV = map[string]millis{
-			"min": millis(s.least), "p5": millis(s.p05), "median": millis(s.p50), "p95": millis(s.p95), "max": millis(s.most),
-		}
+		d.IPDV = &ipdvDocument{millis(s.least), millis(s.p05), millis(s.p50), millis(s.p95), millis(s.most)}
 	}
 	return d
 }

@@ -137,15 +137,17 @@ func spreadOf(h *histogram.Live) spread {
 		return spread{}
 	}
 	code, _ := h.AppendBinary(nil) // never fails
+	var q [6]int64
+	h.Quantiles(q[:], 0.05, 0.25, 0.50, 0.75, 0.95, 0.99)
 	return spread{
 		n:     h.Count(),
 		least: h.Min(),
-		p05:   h.Quantile(0.05),
-		p25:   h.Quantile(0.25),
-		p50:   h.Quantile(0.50),
-		p75:   h.Quantile(0.75),
-		p95:   h.Quantile(0.95),
-		p99:   h.Quantile(0.99),
+		p05:   q[0],
+		p25:   q[1],
+		p50:   q[2],
+		p75:   q[3],
+		p95:   q[4],
+		p99:   q[5],
 		most:  h.Max(),
 		mean:  h.Mean(),
 		code:  code,

@@ -539,7 +539,7 @@ func BenchmarkResult(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				copy(scratch, recs)
-				r := of(b, task, s, scratch, 2e-3/4, false)
+				r := of(b, task, s, scratch, 7e-4, false)
 				text, err := r.JSON("", false)
 				if err != nil {
 					b.Fatal(err)
