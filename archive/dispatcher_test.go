@@ -50,18 +50,24 @@ func (f *fake) all() []string {
 // dispatch runs a dispatcher whose destinations are fakes, by archiver.
 func dispatch(t *testing.T, fakes map[string]*fake, policy retry.Policy, specs ...string) (*Dispatcher, *queue.Queue) {
 	t.Helper()
+	return dispatchTo(t, func(s *Spec) (Opened, error) {
+		f := fakes[s.Archiver]
+		if f == nil {
+			return Opened{}, fmt.Errorf("no archiver %s", s.Archiver)
+		}
+		return Opened{Destination: f, Retry: policy}, nil
+	}, specs...)
+}
+
+// dispatchTo runs a dispatcher whose waits are not jittered.
+func dispatchTo(t *testing.T, open Opener, specs ...string) (*Dispatcher, *queue.Queue) {
+	t.Helper()
 	q, err := queue.Open(queue.Config{Path: filepath.Join(t.TempDir(), "queue.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := NewDispatcher(DispatcherConfig{Queue: q, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), Random: func() float64 { return 0 },
-		Open: func(s *Spec) (Opened, error) {
-			f := fakes[s.Archiver]
-			if f == nil {
-				return Opened{}, fmt.Errorf("no archiver %s", s.Archiver)
-			}
-			return Opened{Destination: f, Retry: policy}, nil
-		}})
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	d := NewDispatcher(DispatcherConfig{Queue: q, Open: open, Log: log, Random: func() float64 { return 0 }})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -81,7 +81,8 @@ type Queue struct {
 
 	// The writer's:
 	done    int64 // all lines are past the results up to there, and those are deleted that do not wait
-	unswept bool  // the last sweep has left something
+	unswept bool  // there is much to sweep
+	fresh   int   // results since the last sweep
 
 	mu      sync.Mutex       // guards all below, and what lines say it does
 	lines   map[string]*Line // by key; only the writer changes it
@@ -178,6 +179,9 @@ func (q *Queue) put(ctx context.Context, results []*Result) error {
 		},
 		after: func() {
 			q.came.Add(uint64(len(queued)))
+			if q.fresh += len(queued); q.fresh >= sweepAtOnce || q.size > q.cfg.MaxSize {
+				q.unswept = true
+			}
 			for _, r := range queued {
 				q.last = r.seq
 				q.recent.add(r)

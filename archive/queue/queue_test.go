@@ -122,10 +122,9 @@ func TestOrder(t *testing.T) {
 	for range 10 {
 		next(t, lines[0]).Delivered()
 	}
-	for deadline := time.Now().Add(20 * time.Second); q.Size() > 0; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d octets are left", q.Size())
-		}
+	sweep(t, q)
+	if n := q.Size(); n != 0 {
+		t.Errorf("%d octets are left", n)
 	}
 }
 

@@ -31,7 +31,7 @@ func (q *Queue) sweep() job {
 	done := q.done
 	return job{
 		do: func(s *store) (err error) {
-			q.unswept = false
+			q.unswept, q.fresh = false, 0
 			now := q.cfg.Now()
 			if all, err = q.dropOld(s, now.Add(-q.cfg.MaxAge)); err != nil {
 				return err

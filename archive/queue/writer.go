@@ -15,8 +15,10 @@ const (
 	// are noted in the file: after a crash they would be delivered again.
 	settleWithin = 2 * time.Millisecond
 	// sweepEvery is how often results are looked for that nobody waits for any
-	// longer, and how often is tried again what could not be written.
-	sweepEvery = time.Second
+	// longer, if not many have come.
+	sweepEvery = 10 * time.Second
+	// failEvery is how often is tried again what could not be written.
+	failEvery = time.Second
 )
 
 // A job is a change of the file, made together with others.
@@ -94,7 +96,10 @@ func (q *Queue) write() {
 		}
 		q.commit(jobs)
 		last = time.Now()
-		if q.unswept {
+		switch {
+		case q.failed():
+			sweep.Reset(failEvery)
+		case q.unswept:
 			q.unswept = false
 			sweep.Reset(0)
 		}
@@ -165,6 +170,13 @@ func (q *Queue) tell(err error) {
 		q.cfg.Log.Info("the queue is written again", "queue", q.cfg.Path)
 	}
 	q.failing = err
+}
+
+// failed reports whether the file could not be written the last time.
+func (q *Queue) failed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.failing != nil
 }
 
 // settled is what has become of results of a line.
