@@ -33,8 +33,7 @@ var program = command.Program{Name: "owagent", Usage: `usage: owagent command [F
                   with options that choose
    archive        bring the results in the FILEs behind it, documents of pScheduler,
                   to archives; - is the standard input
-   check-archiving
-                  bring one test result to each archive of the file, or of
+   check-archiving  bring one test result to each archive of the file, or of
                   --archive, and say what happened
    demo           measure one-way latency on loopback and show it, until Ctrl-C or
                   for DEMO_SECONDS seconds

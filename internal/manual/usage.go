@@ -44,7 +44,7 @@ type Form struct {
 var (
 	optionLine   = regexp.MustCompile(`^ {2,8}(-\S.*)$`)
 	optionForm   = regexp.MustCompile(`^(-[[:alnum:]]|--[[:alpha:]][[:alnum:]-]*)(?:\[(\w+)\]| (\S+))?(?:$|( \| |, | +))`)
-	commandLine  = regexp.MustCompile(`^ {2,8}([[:alpha:]]+)  +(\S.*)$`)
+	commandLine  = regexp.MustCompile(`^ {2,8}([[:alpha:]][[:alpha:]-]*)  +(\S.*)$`)
 	continuation = regexp.MustCompile(`^ {10,}([^ \[].*)$`)
 	titleLine    = regexp.MustCompile(`^ +(?:\[([^\]]+)\]|([^:]+):)$`)
 )
