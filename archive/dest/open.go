@@ -10,6 +10,9 @@ import (
 
 	"owl/archive"
 	"owl/archive/dest/esmond"
+	"owl/archive/dest/kafka"
+	"owl/archive/dest/postgresql"
+	"owl/archive/dest/rabbitmq"
 	"owl/archive/member"
 )
 
@@ -18,7 +21,7 @@ import (
 type opener func(o *member.Object, s *archive.Spec) (archive.Opened, error)
 
 // Names are the archivers that there are.
-var Names = []string{"bitbucket", "esmond", "exec", "failer", "file", "http", "snmptrap", "syslog", "tcp", "udp"}
+var Names = []string{"bitbucket", "esmond", "exec", "failer", "file", "http", "kafka", "postgresql", "rabbitmq", "snmptrap", "syslog", "tcp", "udp"}
 
 // openerOf returns the opener of an archiver; nil: there is none.
 func openerOf(archiver string) opener {
@@ -35,6 +38,12 @@ func openerOf(archiver string) opener {
 		return openFile
 	case "http":
 		return openHTTP
+	case "kafka":
+		return kafka.Open
+	case "postgresql":
+		return postgresql.Open
+	case "rabbitmq":
+		return rabbitmq.Open
 	case "snmptrap":
 		return openSNMPTrap
 	case "syslog":
