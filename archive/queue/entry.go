@@ -59,6 +59,9 @@ func (e *Entry) over(count func(*Counts)) {
 		count(&l.counts)
 		if e.again {
 			l.pending = append(l.pending, change{seq: e.seq, gone: true})
+			if i, ok := l.place(e.seq); ok {
+				l.out[i].over = true
+			}
 		} else {
 			l.pass(e, true)
 		}
@@ -160,8 +163,9 @@ func (l *Line) advance() {
 	}
 }
 
-// letPass lets results that are settled pass those before them that are not, so
-// that the file knows what was settled. q.mu is held.
+// letPass lets results that are settled, or wait, pass those before them that are
+// neither, so that the file knows what was settled: otherwise it would take one
+// that waits no longer for one that has not been handed out. q.mu is held.
 func (l *Line) letPass() {
 	n := len(l.out)
 	for n > 0 && !l.out[n-1].settled {

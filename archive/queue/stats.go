@@ -82,7 +82,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 		if l.used {
 			n.Queued = q.last - l.cursor
 			for _, h := range l.out {
-				if h.over {
+				if h.settled {
 					n.Queued--
 				}
 			}
@@ -105,13 +105,6 @@ func (q *Queue) oldest(ctx context.Context, l *Line, cursor int64, n *LineStats)
 	if n.Queued+n.Waiting == 0 {
 		return nil
 	}
-	var beyond int64 // results that wait although some before them were not tried
-	err := q.store.look(ctx, func(rows *sql.Rows) (bool, error) { return true, rows.Scan(&beyond) },
-		"SELECT count(*) FROM waiting WHERE line = ? AND seq > ? AND ?", l.id, cursor, n.Queued > 0)
-	if err != nil {
-		return err
-	}
-	n.Queued = max(n.Queued-beyond, 0)
 	return q.store.look(ctx, func(rows *sql.Rows) (bool, error) {
 		var arrived int64
 		err := rows.Scan(&arrived)

@@ -19,7 +19,17 @@ type Target struct {
 
 // load reads what the file has.
 func (q *Queue) load() error {
-	var err error
+	// After a crash results may wait although some before them were not settled;
+	// see letPass.
+	err := q.store.transaction(false, func() error {
+		const last = "(SELECT max(w.seq) FROM waiting w WHERE w.line = l.id)"
+		err := q.store.exec("INSERT OR IGNORE INTO waiting (line, seq, state, next, tries, last, error)"+
+			" SELECT l.id, r.seq, ?, 0, 0, 0, '' FROM lines l JOIN results r ON r.seq > l.cursor AND r.seq <= "+last+" WHERE l.used", stateWaiting)
+		if err != nil {
+			return err
+		}
+		return q.store.exec("UPDATE lines AS l SET cursor = max(cursor, coalesce(" + last + ", 0)) WHERE used")
+	})
 	one := func(query string, into *int64) {
 		if err == nil {
 			err = q.store.look(background, func(rows *sql.Rows) (bool, error) { return false, rows.Scan(into) }, query)
