@@ -13,6 +13,7 @@ import (
 
 	"owl/archive/queue"
 	"owl/archive/retry"
+	"owl/archive/transform"
 )
 
 // A fake is a destination that does what a test says.
@@ -21,6 +22,7 @@ type fake struct {
 	got     []string
 	deliver func(ctx context.Context, item *Item, n int) error // n: how often it was called before
 	calls   int
+	closed  int
 }
 
 func (f *fake) Deliver(ctx context.Context, item *Item) error {
@@ -39,7 +41,12 @@ func (f *fake) Deliver(ctx context.Context, item *Item) error {
 	return nil
 }
 
-func (f *fake) Close() error { return nil }
+func (f *fake) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed++
+	return nil
+}
 
 func (f *fake) all() []string {
 	f.mu.Lock()
@@ -106,7 +113,7 @@ func put(t *testing.T, q *queue.Queue, ids ...string) {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}
@@ -114,6 +121,7 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 func TestDispatch(t *testing.T) {
+	t.Parallel()
 	a, b, c := new(fake), new(fake), new(fake)
 	_, q := dispatch(t, map[string]*fake{"a": a, "b": b, "c": c}, nil,
 		`{"archiver": "a", "data": {}}`,
@@ -135,6 +143,7 @@ func TestDispatch(t *testing.T) {
 // What fails is tried as often as the policy says, and then dead; what panics or
 // hangs is not in others' way.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	dead := &fake{deliver: func(context.Context, *Item, int) error { return errors.New("no") }}
 	final := &fake{deliver: func(context.Context, *Item, int) error { return Final(errors.New("never")) }}
 	panics := &fake{deliver: func(_ context.Context, _ *Item, n int) error {
@@ -161,6 +170,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestSet(t *testing.T) {
+	t.Parallel()
 	a, b := new(fake), new(fake)
 	d, q := dispatch(t, map[string]*fake{"a": a, "b": b}, nil, `{"archiver": "a", "data": {}}`)
 	put(t, q, "1")
@@ -185,5 +195,79 @@ func TestSet(t *testing.T) {
 	until(t, "it is there", func() bool { return len(b.all()) == 2 && len(a.all()) == 2 })
 	if got, want := fmt.Sprint(a.all(), b.all()), `[1 {"id":"1"} 3 {"id":"3"}] [2 {"id":"2"} 3 {"id":"3"}]`; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// Items have the addresses that their specification wants, and tell which try it
+// is.
+func TestItem(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ spec, href, want string }{
+		{`{"archiver": "a", "data": {}}`, "https://here/pscheduler/tasks/1", "https://here/pscheduler/tasks/1"},
+		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "there"}`, "https://here/pscheduler/tasks/1", "https://there/pscheduler/tasks/1"},
+		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "[2001:db8::1]:8443"}`, "https://here:443/pscheduler/tasks/1?a=b", "https://[2001:db8::1]:8443/pscheduler/tasks/1?a=b"},
+		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "there"}`, "", ""},
+		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "there"}`, "%", "%"},
+	} {
+		var got *Item
+		f := &fake{deliver: func(_ context.Context, item *Item, _ int) error {
+			got = item
+			return nil
+		}}
+		r := &queue.Result{ID: "1", Body: []byte("{}"), TaskHref: c.href, RunHref: c.href}
+		err := Try(t.Context(), func(*Spec) (Opened, error) { return Opened{Destination: f}, nil }, parse(t, c.spec)[0], r)
+		if err != nil || got.TaskHref != c.want || got.RunHref != c.want || got.ID != "1" || got.Tries != 0 || !got.Last.IsZero() {
+			t.Errorf("%s: %+v, %v; want the address %s", c.spec, got, err, c.want)
+		}
+	}
+}
+
+// Try says what happens to one result.
+func TestTry(t *testing.T) {
+	t.Parallel()
+	no := errors.New("no")
+	open := func(f *fake) Opener { return func(*Spec) (Opened, error) { return Opened{Destination: f}, nil } }
+	fine := &fake{}
+	fails := &fake{deliver: func(context.Context, *Item, int) error { return no }}
+	panics := &fake{deliver: func(context.Context, *Item, int) error { panic("oh") }}
+	for _, c := range []struct {
+		open Opener
+		spec string
+		want string
+	}{
+		{open(fine), `{"archiver": "a", "data": {}}`, "<nil>"},
+		{open(fails), `{"archiver": "a", "data": {}}`, "no"},
+		{open(panics), `{"archiver": "a", "data": {}}`, "the destination panicked: oh"},
+		{open(fine), `{"archiver": "a", "data": {}, "schema": 2, "runs": "failed"}`, transform.ErrDiscarded.Error()},
+		{open(fine), `{"archiver": "a", "data": {}, "transform": {"script": "null"}}`, transform.ErrDiscarded.Error()},
+		{open(fine), `{"archiver": "a", "data": {}, "transform": {"script": "error(\"bad\")"}}`, "transform: error: bad"},
+		{func(*Spec) (Opened, error) { return Opened{}, errors.New("cannot be opened") }, `{"archiver": "a", "data": {}}`, "cannot be opened"},
+	} {
+		err := Try(t.Context(), c.open, parse(t, c.spec)[0], &queue.Result{ID: "1", Succeeded: true, Body: []byte("{}")})
+		if fmt.Sprint(err) != c.want {
+			t.Errorf("%s: %v, want %s", c.spec, err, c.want)
+		}
+	}
+	if len(fine.all()) != 1 || fine.closed != 4 {
+		t.Errorf("%d results, closed %d times; want 1, 4", len(fine.all()), fine.closed)
+	}
+}
+
+// A log is not filled with what thousands of results have in common.
+func TestRation(t *testing.T) {
+	t.Parallel()
+	var r ration
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i, c := range []struct {
+		after  time.Duration
+		ok     bool
+		untold int
+	}{
+		{0, true, 0}, {time.Second, false, 0}, {9 * time.Second, false, 0}, {10 * time.Second, true, 2},
+		{15 * time.Second, false, 0}, {-time.Hour, true, 1}, {0, true, 0},
+	} {
+		if ok, untold := r.take(now.Add(c.after)); ok != c.ok || untold != c.untold {
+			t.Errorf("%d: %v, %d; want %v, %d", i, ok, untold, c.ok, c.untold)
+		}
 	}
 }
