@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"owl/archive"
@@ -93,8 +91,6 @@ func (a *agent) results(cfg *agentfile.Config) results {
 // task returns what the results of a stream have in common.
 func task(cfg *agentfile.Config, spec *agentfile.Stream) result.TaskConfig {
 	peer, _, _ := cli.ParseHostPort(spec.Peer, cli.DefaultPort)
-	_, port, _ := cli.ParseHostPort(cmp.Or(spec.Server, spec.Peer), cli.DefaultPort)
-	n, _ := strconv.ParseUint(port, 10, 16) // of a service's name results know nothing
 	return result.TaskConfig{
 		Tool:        "powstream",
 		ToolVersion: command.Version,
@@ -102,7 +98,7 @@ func task(cfg *agentfile.Config, spec *agentfile.Stream) result.TaskConfig {
 		Host:        cfg.Host,
 		Local:       archiving.LocalEnd(spec.Client.Source),
 		Remote:      peer,
-		ControlPort: uint16(n),
+		ControlPort: archiving.ControlPort(spec.Server, spec.Peer),
 		DataPorts:   [2]uint16{cfg.Ports.Low, cfg.Ports.High},
 		IPVersion:   int(spec.Client.Family),
 	}

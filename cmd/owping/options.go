@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"owl/cmd/internal/archiving"
 	"owl/internal/cli"
 	"owl/internal/command"
 	"owl/internal/getopt"
@@ -42,7 +43,10 @@ var program = command.Program{Name: "owping", Usage: `usage: owping [arguments] 
 ` + cli.EngineUsage + `
 Without any of -f, -F, -t and -T both directions are tested.
 
-` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "run the test and report nothing") + report.UsageJSON}
+` + cli.ClientUsage + "\n" + fmt.Sprintf(report.Usage, "run the test and report nothing") + report.UsageJSON + `
+              [Archive Args]
+
+` + archiving.Usage("~/.local/state/owl/owping-queue.db")}
 
 // options are a command line.
 type options struct {
@@ -61,12 +65,13 @@ type options struct {
 	padding          uint32
 	delay            time.Duration
 	engine           cli.EngineOptions
+	archive          archiving.Options
 }
 
 // letters are the reference's, which takes w, too, and gives it no meaning.
 const letters = cli.ClientLetters + report.Letters + "c:D:E:fF:hi:L:P:s:tT:wz:"
 
-var long = slices.Concat(cli.EngineLong, cli.ClientLong, report.Long, command.StandardLong)
+var long = slices.Concat(archiving.Long, cli.EngineLong, cli.ClientLong, report.Long, command.StandardLong)
 
 // maxPadding is the reference's.
 const maxPadding = 65000
@@ -112,6 +117,9 @@ func (o *options) set(name, value string) (err error) {
 		return err
 	}
 	if ok, err := o.engine.Set(name, value); ok || err != nil {
+		return err
+	}
+	if ok, err := o.archive.Set(name, value); ok || err != nil {
 		return err
 	}
 	switch name {

@@ -39,11 +39,25 @@ type pinger struct {
 	names    *hostname.Cache
 	local    netip.Addr
 	remote   string // the other host, as the command line has it
+	cfg      ping.Config
+	results  *results // nil: they go nowhere
 }
 
-// run makes the test, and reports on it. Early ends the test with what has been
-// measured by then.
-func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
+// run makes the test, reports on it, and brings its results to archives. Early
+// ends the test with what has been measured by then.
+func (p *pinger) run(ctx context.Context, early <-chan struct{}) (err error) {
+	if p.results, err = p.newResults(); err != nil {
+		return err
+	}
+	err = p.measure(ctx, early)
+	if ctx.Err() == nil {
+		p.fail(p.deliver(ctx))
+	}
+	return err
+}
+
+// measure makes the test, and reports on it.
+func (p *pinger) measure(ctx context.Context, early <-chan struct{}) error {
 	dialer, err := p.conn.Dialer(net.DefaultResolver, p.test, p.server)
 	if err != nil {
 		return err
@@ -78,9 +92,27 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 	defer cancel()
 	background.Go(func() { clock.Run(ctx) })
 
+	p.cfg = ping.Config{
+		Clock:    clock,
+		Prober:   ports.Engine(engine.Engine),
+		Ports:    p.ports,
+		Device:   p.conn.Device,
+		Random:   rand.Reader,
+		To:       p.to,
+		Packets:  p.packets,
+		Slots:    p.slots,
+		Timeout:  owamp.IntervalSeconds(p.timeout),
+		Padding:  p.padding,
+		DSCP:     p.dscp,
+		Delay:    p.delay,
+		EndDelay: p.endDelay,
+	}
+	if from != nil {
+		p.cfg.From = from.File
+	}
 	client, conn, err := dialer.Connect(setUp, how)
 	if err != nil {
-		return unlessInterrupted(setUp, err)
+		return p.without(setUp, false, err)
 	}
 	defer client.Close()
 	p.client, p.local, p.remote = client, conn.Local, dialer.Test
@@ -91,36 +123,16 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 		go p.names.Name(p.local) // is known when it is needed
 	}
 
-	timeout := owamp.IntervalSeconds(p.timeout)
-	if timeout == 0 {
-		timeout = owamp.IntervalOf(client.RTT() + 2*time.Second)
-		if err := p.checkTimeout(timeout.Duration().Seconds()); err != nil {
+	if p.cfg.Timeout == 0 {
+		p.cfg.Timeout = owamp.IntervalOf(client.RTT() + 2*time.Second)
+		if err := p.checkTimeout(p.cfg.Timeout.Duration().Seconds()); err != nil {
 			return err
 		}
 	}
-	cfg := ping.Config{
-		Clock:    clock,
-		Prober:   ports.Engine(engine.Engine),
-		Ports:    p.ports,
-		Device:   p.conn.Device,
-		Random:   rand.Reader,
-		Local:    conn.Local,
-		Peer:     conn.Peer,
-		To:       p.to,
-		Packets:  p.packets,
-		Slots:    p.slots,
-		Timeout:  timeout,
-		Padding:  p.padding,
-		DSCP:     p.dscp,
-		Delay:    p.delay,
-		EndDelay: p.endDelay,
-	}
-	if from != nil {
-		cfg.From = from.File
-	}
-	test, err := ping.Begin(setUp, client, cfg)
+	p.cfg.Local, p.cfg.Peer = conn.Local, conn.Peer
+	test, err := ping.Begin(setUp, client, p.cfg)
 	if err != nil {
-		return unlessInterrupted(setUp, fmt.Errorf("Session Failed! %w", err)) //nolint:staticcheck // the C suite's words
+		return p.without(setUp, true, fmt.Errorf("Session Failed! %w", err)) //nolint:staticcheck // the C suite's words
 	}
 	defer test.Close()
 	if !p.report.Quiet && !p.report.Raw && !p.report.JSON {
@@ -134,8 +146,14 @@ func (p *pinger) run(ctx context.Context, early <-chan struct{}) error {
 		p.fail(fmt.Errorf("Test session(s) Failed: %w", err)) //nolint:staticcheck // the C suite's words
 	}
 	// Without its connection there is no asking the peer for what it received.
-	if spec := test.To(); spec != nil && err == nil {
-		p.fail(p.reportTo(ctx, spec.SID))
+	if spec := test.To(); spec != nil {
+		if err == nil {
+			err = p.reportTo(ctx, spec.SID)
+			p.fail(err)
+		}
+		if err != nil {
+			p.fail(p.results.fail(&p.cfg, false, true, err))
+		}
 	}
 	if from != nil {
 		p.fail(p.reportFrom(from))
@@ -152,9 +170,17 @@ func (p *pinger) fail(err error) {
 	}
 }
 
+// without returns why there is no test, and tells the archives.
+func (p *pinger) without(ctx context.Context, begun bool, why error) error {
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	return errors.Join(why, p.results.failAll(&p.cfg, begun, why))
+}
+
 // reportTo fetches the session that the peer received, and reports on it.
 func (p *pinger) reportTo(ctx context.Context, sid owamp.SID) error {
-	if p.toFile == "" && !p.reports() {
+	if p.toFile == "" && !p.reports() && p.results == nil {
 		return nil
 	}
 	f, err := sessionFile(p.toFile)
@@ -165,25 +191,25 @@ func (p *pinger) reportTo(ctx context.Context, sid owamp.SID) error {
 	if err := fetch.Whole(ctx, p.client, sid, f); err != nil {
 		return fmt.Errorf("Unable to fetch data for sid(%v): %w", sid, err) //nolint:staticcheck // the C suite's words
 	}
-	return p.reportOn(f, func(local string) report.Source {
+	return p.reportOn(f, false, func(local string) report.Source {
 		return report.Source{File: p.toFile, Direction: "to", Names: stats.Names{From: local, To: p.remote}}
 	})
 }
 
 // reportFrom reports on the session that this host received.
 func (p *pinger) reportFrom(f *aside.File) error {
-	return p.reportOn(f, func(local string) report.Source {
+	return p.reportOn(f, true, func(local string) report.Source {
 		return report.Source{File: p.fromFile, Direction: "from", Names: stats.Names{From: p.remote, To: local}}
 	})
 }
 
-// reportOn keeps a session's file, if that is wanted, and reports on it. Source
-// knows of it what the local host's name leaves to know.
-func (p *pinger) reportOn(f *aside.File, source func(local string) report.Source) error {
+// reportOn keeps a session's file, if that is wanted, reports on it, and makes a
+// result of it. Source knows of it what the local host's name leaves to know.
+func (p *pinger) reportOn(f *aside.File, receives bool, source func(local string) report.Source) error {
 	if err := f.Commit(); err != nil {
 		return err
 	}
-	if !p.reports() {
+	if !p.reports() && p.results == nil {
 		return nil
 	}
 	info, err := f.Stat()
@@ -194,7 +220,11 @@ func (p *pinger) reportOn(f *aside.File, source func(local string) report.Source
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.reporter.Session(r, source(p.names.Name(p.local))), p.reporter.Flush())
+	err = p.results.add(&p.cfg, receives, r)
+	if !p.reports() {
+		return err
+	}
+	return errors.Join(err, p.reporter.Session(r, source(p.names.Name(p.local))), p.reporter.Flush())
 }
 
 // sessionFile begins a session's file, a temporary one without a path.

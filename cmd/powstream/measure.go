@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 
 	"owl/archive"
@@ -154,14 +153,12 @@ func (o *options) stream() sessions.StreamConfig {
 		UnixTimes:   o.unix,
 		Task:        o.task(),
 		Each:        o.archive.Each,
-		Raw:         o.raw,
+		Raw:         o.archive.Raw,
 	}
 }
 
 // task returns what the options say of the results of the stream.
 func (o *options) task() result.TaskConfig {
-	_, port, _ := cli.ParseHostPort(o.serverName(), cli.DefaultPort)
-	n, _ := strconv.ParseUint(port, 10, 16)
 	host, _, _ := cli.ParseHostPort(o.test, cli.DefaultPort)
 	return result.TaskConfig{
 		Tool:        program.Name,
@@ -169,7 +166,7 @@ func (o *options) task() result.TaskConfig {
 		Host:        ownName(),
 		Local:       archiving.LocalEnd(o.conn.Source),
 		Remote:      host,
-		ControlPort: uint16(n),
+		ControlPort: archiving.ControlPort(o.server, o.test),
 		DataPorts:   [2]uint16{o.ports.Low, o.ports.High},
 		IPVersion:   int(o.conn.Family),
 	}

@@ -65,8 +65,7 @@ var program = command.Program{Name: "powstream", Usage: `usage: powstream [argum
    --version      print the version
 
   Archiving:
-` + archiving.Usage("."+queueName+" in -d") + `   --output-raw   results have all their packets
-
+` + archiving.Usage("."+queueName+" in -d") + archiving.UsageEach + `
 powstream measures one-way latency from testaddr to this host, or with -t from
 this host to testaddr, session after session without holes, and writes
 START_END.owp and START_END.sum for each.
@@ -101,7 +100,6 @@ type options struct {
 	metrics      string
 	check        bool
 	archive      archiving.Options
-	raw          bool
 }
 
 // queueName is the file in -d in which results wait, behind a dot.
@@ -112,8 +110,7 @@ const letters = cli.ClientLetters + "I:c:D:E:i:L:s:tz:P:b:d:e:g:N:pRvUhw"
 var long = slices.Concat([]getopt.Long{
 	{Name: "metrics", Arg: true},
 	{Name: "check"},
-	{Name: "output-raw"},
-}, archiving.Long, cli.EngineLong, cli.ClockLong, cli.ClientLong, command.StandardLong)
+}, archiving.Long, archiving.LongEach, cli.EngineLong, cli.ClockLong, cli.ClientLong, command.StandardLong)
 
 const (
 	// maxPadding fills the greatest UDP packet over IPv4.
@@ -238,8 +235,6 @@ func (o *options) set(name, value string) (err error) {
 		o.metrics = value
 	case "check":
 		o.check = true
-	case "output-raw":
-		o.raw = true
 	default: // of them is -w: the reference takes it, and gives it no meaning
 		o.SetStandard(name)
 	}

@@ -1,6 +1,7 @@
 package archiving
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
 	"owl/archive"
 	"owl/archive/dest"
 	"owl/archive/queue"
+	"owl/internal/cli"
 	"owl/sessions/result"
 )
 
@@ -176,4 +179,12 @@ func LocalEnd(source string) string {
 		return ""
 	}
 	return source
+}
+
+// ControlPort returns the port of the control server at the first address that is
+// one, as far as results are to know it.
+func ControlPort(addrs ...string) uint16 {
+	_, port, _ := cli.ParseHostPort(cmp.Or(addrs...), cli.DefaultPort)
+	n, _ := strconv.ParseUint(port, 10, 16) // 0: of a service's name they know nothing
+	return uint16(n)
 }

@@ -19,32 +19,42 @@ type Options struct {
 	Archives []string      // specifications in JSON, or @ and the name of a file with some
 	Defaults []string      // directories of archives that every program of the host is to use
 	Each     sessions.Each // what makes a result
+	Raw      bool          // results have all their packets
 	Queue    string        // file of the results that wait; empty: the program's default
 }
 
-// Long declares the options to package getopt.
-var Long = []getopt.Long{
-	{Name: "archive", Arg: true},
-	{Name: "archive-each", Arg: true},
-	{Name: "default-archives", Arg: true},
-	{Name: "queue", Arg: true},
-}
+// Long declares the options to package getopt, and LongEach that of what has
+// sub-sessions.
+var (
+	Long = []getopt.Long{
+		{Name: "archive", Arg: true},
+		{Name: "default-archives", Arg: true},
+		{Name: "queue", Arg: true},
+		{Name: "output-raw"},
+	}
+	LongEach = []getopt.Long{{Name: "archive-each", Arg: true}}
+)
 
 // Usage describes them; queue is where results wait unless --queue says so.
 func Usage(queue string) string {
 	return `   --archive SPEC bring each result to an archive: SPEC is an archive specification
                   of pScheduler in JSON, an array of them, or @FILE that holds one;
                   may be given more than once
-   --archive-each WHAT
-                  a result is that of a session (default), or of a subsession (-N)
    --default-archives DIR
                   also bring results to the archives of the files in DIR
-   --queue FILE   where results wait that are not delivered (default ` + queue + `)
+   --queue FILE   where results wait that are not delivered (default
+                  ` + queue + `)
+   --output-raw   results have all their packets
 `
 }
 
+// UsageEach describes the option of [LongEach].
+const UsageEach = `   --archive-each WHAT
+                  a result is that of a session (default), or of a subsession (-N)
+`
+
 // Set takes over one option as package getopt gives it. It reports whether the
-// option is one of [Long].
+// option is one of [Long] or [LongEach].
 func (o *Options) Set(name, value string) (ok bool, err error) {
 	switch name {
 	case "archive":
@@ -63,6 +73,8 @@ func (o *Options) Set(name, value string) (ok bool, err error) {
 			err = errors.New("want the name of a directory")
 		}
 		o.Defaults = append(o.Defaults, value)
+	case "output-raw":
+		o.Raw = true
 	case "queue":
 		if o.Queue = value; value == "" {
 			err = errors.New("want the name of a file")
