@@ -82,7 +82,7 @@ func (s *session) writeFetched(going bool) error {
 	}
 	if until.Before(s.sent.until) {
 		if going {
-			s.tellGap(s.sent.reason, until, s.sent.until, "")
+			s.tellGap(s.sent.reason, until, s.sent.until, "", false)
 		}
 		s.tally.Gap(s.sent.reason, s.sent.until.Sub(until))
 	}

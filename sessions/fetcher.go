@@ -355,7 +355,7 @@ func (f *fetcher) giveUp(s *session, err error) {
 		reason = s.sent.reason
 	}
 	f.log.Error(fmt.Sprintf("session %v is not to be had from the peer: %v", s.spec.SID, err))
-	f.tellGap(reason, s.known(), s.sent.until, err.Error())
+	f.tellGap(reason, s.known(), s.sent.until, err.Error(), false)
 	f.lose(s, reason)
 }
 
@@ -365,6 +365,9 @@ func (f *fetcher) unfetched(s *session, err error) {
 		f.since, f.why = s.known(), err
 	}
 	f.packets += uint64(s.sent.report.NextSeq - s.sent.part.First)
+	if from := s.known(); f.results != nil && from.Before(s.sent.until) {
+		f.results.gap(GapRestarted, from, s.sent.until, err.Error(), false)
+	}
 	f.lose(s, GapRestarted)
 }
 

@@ -297,7 +297,7 @@ func (p *planner) anchor(s *session) {
 	if p.next == 0 {
 		p.tally.Begin(s.start)
 	} else {
-		p.tellGap(p.reason, p.next, s.start, p.why)
+		p.tellGap(p.reason, p.next, s.start, p.why, p.silent != 0 && p.silent != p.next)
 		p.tally.Resume(s.start)
 	}
 	p.anchored, p.silent = true, 0
@@ -359,7 +359,7 @@ func (p *planner) trim(now owamp.Timestamp) {
 			if first.end.After(now) {
 				break
 			}
-			p.tellGap(first.reason, first.until, first.end, first.why)
+			p.tellGap(first.reason, first.until, first.end, first.why, false)
 			p.tally.Gap(first.reason, first.end.Sub(first.until))
 		}
 		p.chain[0] = nil
@@ -379,7 +379,7 @@ func (p *planner) unanchor(reason GapReason, at owamp.Timestamp) {
 
 // maxSilent bounds the results that are made at once of an outage, which may have
 // been noticed late.
-const maxSilent = 64
+const maxSilent = 60
 
 // reportOutage makes a result when there is nothing to measure with any more, and
 // another for each length of a session for which that goes on. It returns when to

@@ -14,8 +14,9 @@ import (
 
 // A Sink takes the results of streams.
 type Sink interface {
-	// Put returns when the result is kept, or why it is not. It may be called by
-	// many goroutines at once.
+	// Put returns when the result is kept, or why it is not, which is a loss: it
+	// is not called again with the same. It returns when ctx is done, and may be
+	// called by many goroutines at once.
 	Put(context.Context, *result.Result) error
 }
 
@@ -28,8 +29,10 @@ const (
 )
 
 const (
-	// maxReports bounds the results of a stream that its sink has not taken yet.
-	maxReports = 1024
+	// maxReports and maxReportPackets bound the results of a stream that its sink
+	// has not taken yet, and the packets in them.
+	maxReports       = 128
+	maxReportPackets = 1 << 20
 	// putPatience is for how long a sink is waited for when the stream ends.
 	putPatience = 5 * time.Second
 )
@@ -53,8 +56,8 @@ type reporter struct {
 	planned []owamp.Timestamp // when sessions begin of which there may be a result
 	held    *result.Result    // one that the next may be merged to
 	gaps    []result.Gap      // that are over, for the next result
-	open    bool              // results say of the gap that goes on
 	queue   []*result.Result
+	packets int    // of which results in queue have more than counts
 	busy    bool   // somebody brings what is in queue
 	failed  uint64 // results that were not taken since one was
 	dropped uint64 // results that found no room in queue, likewise
@@ -152,21 +155,18 @@ func (r *reporter) measured(res *result.Result) {
 func (r *reporter) outage(reason GapReason, since, at owamp.Timestamp, why string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	told := r.failure(at, r.clock.Now(), result.Gap{Reason: string(reason), Start: since, Open: true}, why)
-	r.open = r.open || told
-	return told
+	return r.failure(at, r.clock.Now(), result.Gap{Reason: string(reason), Start: since, Open: true}, why)
 }
 
 // gap tells of a gap that is over. Where results have told of it while it went
-// on, or where there is no second for one, the next result tells of it.
-func (r *reporter) gap(reason GapReason, from, to owamp.Timestamp, why string) {
+// on, or where there is no second for one, the next result tells how long it was.
+func (r *reporter) gap(reason GapReason, from, to owamp.Timestamp, why string, told bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := result.Gap{Reason: string(reason), Start: from, Length: to.Sub(from)}
-	if r.open || !r.failure(from, to, g, why) {
+	g := result.Gap{Reason: string(reason), Start: from, End: to}
+	if told || !r.failure(from, to, g, why) {
 		r.gaps = append(r.gaps, g)
 	}
-	r.open = false
 }
 
 // failure tells of a gap, with the first free second from at on that has begun
@@ -231,12 +231,13 @@ func (r *reporter) release() {
 	}
 	res := r.held
 	r.held = nil
-	if len(r.queue) == maxReports {
+	if len(r.queue) == maxReports || r.packets+res.RawPackets() > maxReportPackets {
 		if r.dropped++; r.dropped == 1 {
-			r.log.Error(fmt.Sprintf("%d results wait to be archived: those that come are dropped", maxReports))
+			r.log.Error(fmt.Sprintf("%d results wait to be archived: those that come are dropped", len(r.queue)))
 		}
 		return
 	}
+	r.packets += res.RawPackets()
 	r.queue = append(r.queue, res)
 	if !r.busy {
 		r.busy = true
@@ -255,6 +256,7 @@ func (r *reporter) bring() {
 		r.mu.Unlock()
 		err := r.sink.Put(life, res)
 		r.mu.Lock()
+		r.packets -= res.RawPackets()
 		switch {
 		case err == nil && r.failed+r.dropped > 0:
 			r.log.Info(fmt.Sprintf("results are archived again; %d were not", r.failed+r.dropped))

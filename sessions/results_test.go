@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +68,20 @@ func withSink(cfg *sessions.StreamConfig) *sink {
 // one task, and that each can be written.
 func (s *sink) wantOneEach(t *testing.T) {
 	t.Helper()
+	s.wantNoTimeTwice(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.all {
+		if d := r.Start.Time().Sub(r.Time); d < -3*time.Second || d >= time.Second {
+			t.Errorf("result of %v stands for %v", r.Start.Time(), r.Time)
+		}
+	}
+}
+
+// wantNoTimeTwice is wantOneEach for results that may stand for another time than
+// they are of.
+func (s *sink) wantNoTimeTwice(t *testing.T) {
+	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	times, ids := make(map[int64]bool), make(map[string]bool)
@@ -80,9 +95,6 @@ func (s *sink) wantOneEach(t *testing.T) {
 			t.Errorf("two results are %s", r.ID)
 		}
 		ids[r.ID] = true
-		if d := r.Start.Time().Sub(r.Time); d < -3*time.Second || d >= time.Second {
-			t.Errorf("result of %v stands for %v", r.Start.Time(), r.Time)
-		}
 		if text, err := r.JSON("", true); err != nil || !json.Valid(text) {
 			t.Errorf("%v in %s", err, text)
 		}
@@ -147,8 +159,8 @@ func (w *world) wantHolesTold(s *sink) {
 	measured, failed := s.results()
 	for _, r := range append(measured, failed...) {
 		for _, g := range r.Gaps {
-			told += g.Length
-			if g.Open != (g.Length == 0) || g.Open && r.Succeeded && r.Sessions == 1 {
+			told += g.Length()
+			if g.Open != (g.Length() == 0) || g.Open && r.Succeeded && r.Sessions == 1 {
 				w.t.Errorf("gap %+v of a result of %v", g, r.Time)
 			}
 		}
@@ -402,4 +414,87 @@ func TestResultsOfRestarts(t *testing.T) {
 		s.wantOneEach(t)
 		w.wantHolesTold(s)
 	})
+}
+
+// What the peer does not give of sessions that were sent is told of, too.
+func TestResultsOfUnfetched(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		harm   func(net.Conn, []byte) error
+		run    time.Duration
+		reason string
+	}{
+		{"never given", noSession, 5 * time.Minute, "refused"},
+		{"the stream ends", cutFetch, 25 * time.Second, "restarted"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				h := w.serve(time.Millisecond, nil)
+				fault := &fetchFault{left: -1, harm: test.harm}
+				cfg := toPeer(100, 100*time.Millisecond, time.Second)
+				cfg.Dial = w.wires(fault.meddle)
+				s := withSink(&cfg)
+				w.start(cfg)
+				time.Sleep(test.run)
+				w.finish(h)
+				s.wantOneEach(t)
+				measured, failed := s.results()
+				if len(measured) != 0 || len(failed) < 2 {
+					t.Errorf("%d results, %d failed, want 0 and 2 or more", len(measured), len(failed))
+				}
+				var gaps time.Duration
+				for i, r := range failed {
+					g := r.Gaps[0]
+					gaps += g.Length()
+					if i == 0 && g.Reason != test.reason || g.Open || r.Time != r.Start.Time().Truncate(time.Second) {
+						t.Errorf("failure %d stands for %v: %+v", i, r.Time, r)
+					}
+					if i > 0 && r.Start.Before(failed[i-1].End) {
+						t.Errorf("failure %d begins at %v, before the end of the one before", i, r.Start.Time())
+					}
+				}
+				var want time.Duration
+				for _, g := range w.stream.Snapshot().Gaps {
+					want += g
+				}
+				if rest := want - gaps; rest < -time.Microsecond || rest > time.Second { // what was under way
+					t.Errorf("results tell of gaps of %v, the stream of %v", gaps, want)
+				}
+			})
+		})
+	}
+}
+
+// When the clock is set far, back or forth, no two results stand for one time.
+func TestResultsOfSteps(t *testing.T) {
+	for _, step := range []time.Duration{-20 * time.Second, -3 * time.Second, 30 * time.Second} {
+		t.Run(step.String(), func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				h := w.serve(time.Millisecond, nil)
+				cfg := config(20, 50*time.Millisecond, 2*time.Second)
+				s := withSink(&cfg)
+				w.start(cfg)
+				time.Sleep(40 * time.Second)
+				w.clock.Set(step)
+				time.Sleep(40 * time.Second)
+				w.finish(h)
+				s.wantNoTimeTwice(t)
+				measured, failed := s.results()
+				if len(measured) < 30 {
+					t.Errorf("%d results, %d failed", len(measured), len(failed))
+				}
+				reasons := map[string]bool{}
+				for _, r := range append(measured, failed...) {
+					for _, g := range r.Gaps {
+						reasons[g.Reason] = true
+					}
+				}
+				if !reasons["clock_invalid"] {
+					t.Errorf("gaps because of %v, want clock_invalid", reasons)
+				}
+			})
+		})
+	}
 }

@@ -297,13 +297,14 @@ func (s *Stream) spec(start owamp.Timestamp, local netip.Addr) (owamp.SessionSpe
 	return spec, end, err
 }
 
-// tellGap logs, and reports, a time that no session covers. Why may be empty.
-func (s *Stream) tellGap(reason GapReason, from, to owamp.Timestamp, why string) {
+// tellGap logs, and reports, a time that no session covers. Why may be empty; told
+// says that results have told of it while it went on.
+func (s *Stream) tellGap(reason GapReason, from, to owamp.Timestamp, why string, told bool) {
 	if !from.Before(to) {
 		return
 	}
 	if s.results != nil {
-		s.results.gap(reason, from, to, why)
+		s.results.gap(reason, from, to, why, told)
 	}
 	s.log.Warn(fmt.Sprintf("no data for %.3f s from %s: %s", to.Sub(from).Seconds(), logTime(from), reason))
 }

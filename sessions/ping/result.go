@@ -51,7 +51,7 @@ func Failed(cfg *Config, rc *ResultConfig, receives, begun bool, why error) (*re
 		return nil, err
 	}
 	now := cfg.Clock.Now()
-	gap := result.Gap{Reason: string(reasonOf(why, begun)), Start: now, Length: task.Length()}
+	gap := result.Gap{Reason: string(reasonOf(why, begun)), Start: now, End: now.AddDuration(task.Length())}
 	return result.Failed(task, now, gap, gap.Reason+": "+why.Error(), now.Time()), nil
 }
 

@@ -322,7 +322,7 @@ func (r *Result) outcome(raw bool) any {
 	for i, g := range r.Gaps {
 		owl.Gaps[i] = gapDocument{Reason: g.Reason, Start: g.Start.Time().Format(time.RFC3339Nano)}
 		if !g.Open {
-			n := length(g.Length)
+			n := length(g.Length())
 			owl.Gaps[i].Length = &n
 		}
 	}

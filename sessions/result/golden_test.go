@@ -251,7 +251,7 @@ func kinds(path string, v any, into map[string]string) {
 func TestGoldenDocument(t *testing.T) {
 	received := []owamp.Record{{Seq: 0, Sent: 1 << 63, Recv: 1<<63 + 1<<22, TTL: 59, SentErr: 0x8a80, RecvErr: 0x8a80}}
 	reference := json.RawMessage(`{"display-task-name": "Example OWAMP", "psconfig": {"created-by": {"agent-type": "pscheduler", "uuid": "11111111-2222-3333-4444-555555555555"}}}`)
-	gap := Gap{Reason: "peer_unreachable", Start: session(1, time.Second).Spec.Start, Length: time.Second}
+	gap := Gap{Reason: "peer_unreachable", Start: session(1, time.Second).Spec.Start, Open: true}
 	for name, test := range map[string]struct {
 		change func(*TaskConfig)
 		recs   []owamp.Record

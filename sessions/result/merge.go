@@ -28,7 +28,7 @@ func Merge(a, b *Result) (*Result, error) {
 	sum := *a
 	sum.ID = uuid("results", []byte(a.ID), []byte(b.ID))
 	sum.Gaps = slices.SortedFunc(slices.Values(slices.Concat(a.Gaps, b.Gaps)), func(x, y Gap) int {
-		return cmp.Or(cmp.Compare(int64(x.Start-y.Start), 0), cmp.Compare(x.Reason, y.Reason), cmp.Compare(x.Length, y.Length))
+		return cmp.Or(cmp.Compare(int64(x.Start-y.Start), 0), cmp.Compare(x.Reason, y.Reason), cmp.Compare(x.End, y.End))
 	})
 	if b.End.After(a.End) {
 		sum.End = b.End

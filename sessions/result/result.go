@@ -56,8 +56,16 @@ type Result struct {
 type Gap struct {
 	Reason string // as sessions.GapReason has it
 	Start  owamp.Timestamp
-	Length time.Duration
-	Open   bool // it goes on: there is no Length yet
+	End    owamp.Timestamp
+	Open   bool // it goes on: there is no End yet
+}
+
+// Length returns how long a gap was that is over, 0 of one that goes on.
+func (g *Gap) Length() time.Duration {
+	if g.Open {
+		return 0
+	}
+	return max(g.End.Sub(g.Start), 0)
 }
 
 // Failed returns the result of the time at, within gap, which says why there is
@@ -76,7 +84,7 @@ func Failed(task *Task, at owamp.Timestamp, gap Gap, why string, made time.Time)
 		Gaps:     []Gap{gap},
 	}
 	if !gap.Open {
-		r.End, r.Scheduled = gap.Start.AddDuration(gap.Length), gap.Length
+		r.End, r.Scheduled = gap.End, gap.Length()
 	}
 	return r
 }
@@ -84,6 +92,9 @@ func Failed(task *Task, at owamp.Timestamp, gap Gap, why string, made time.Time)
 // RunHref returns the address of the run at a host, which may have a port; an
 // empty one is the task's own.
 func (r *Result) RunHref(host string) string { return r.Task.Href(host) + "/runs/" + r.ID }
+
+// RawPackets returns how many packets the result has.
+func (r *Result) RawPackets() int { return len(r.raw) }
 
 // Completeness returns how much of its time was measured, from 0 to 1; ok is
 // false where it had none.

@@ -394,7 +394,7 @@ func TestFailed(t *testing.T) {
 		seconds      any
 		completeness any
 	}{
-		{Gap{Reason: "refused", Start: start, Length: 90 * time.Second}, json.Number("90"), json.Number("0")},
+		{Gap{Reason: "refused", Start: start, End: start.AddDuration(90 * time.Second)}, json.Number("90"), json.Number("0")},
 		{Gap{Reason: "refused", Start: start, Open: true}, nil, nil},
 	} {
 		d := decode(t, Failed(task, later, test.gap, "no room", later.Time()), true)
@@ -421,7 +421,7 @@ func parts(t testing.TB, rng *rand.Rand, n int) []*Result {
 		s := session(50, time.Second)
 		s.Spec.Start += owamp.Timestamp(rng.Uint32() >> 1)
 		if rng.IntN(5) == 0 {
-			gap := Gap{Reason: []string{"refused", "restarted"}[rng.IntN(2)], Start: s.Spec.Start, Length: time.Duration(rng.IntN(1000))}
+			gap := Gap{Reason: []string{"refused", "restarted"}[rng.IntN(2)], Start: s.Spec.Start, End: s.Spec.Start + owamp.Timestamp(rng.IntN(1000))}
 			all[i] = Failed(task, gap.Start, gap, "why", gap.Start.Time())
 			all[i].Time = s.Spec.Start.Time().Truncate(time.Second)
 			continue
@@ -433,7 +433,7 @@ func parts(t testing.TB, rng *rand.Rand, n int) []*Result {
 		all[i] = of(t, task, s, recs, 1e-4, true)
 		all[i].Part = i
 		all[i].ID = fmt.Sprint(i)
-		all[i].Gaps = []Gap{{Reason: "refused", Start: s.Spec.Start, Length: 1}}
+		all[i].Gaps = []Gap{{Reason: "refused", Start: s.Spec.Start, End: s.Spec.Start + 9}}
 		if rng.IntN(2) == 0 {
 			all[i].LostBy = map[string]uint64{"network": all[i].Lost}
 		}
