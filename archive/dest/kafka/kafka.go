@@ -33,8 +33,11 @@ const (
 	// metadataAge is how soon the cluster is asked again what topics it has, and
 	// who leads them.
 	metadataAge = time.Second
-	maxRead     = 4 << 20 // octets of an answer
-	header      = "result-id"
+	shortest    = 100 * time.Millisecond // before another try of the client's own
+	maxRead     = 4 << 20                // octets of an answer
+	// maxMessage is more than what a cluster takes that is not told to.
+	maxMessage = 16 << 20
+	header     = "result-id"
 )
 
 // topicName is what Kafka takes.
@@ -85,8 +88,10 @@ func Open(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 		kgo.BrokerMaxReadBytes(maxRead),
 		kgo.FetchMaxBytes(maxRead), // nothing is fetched, but it may not be more
 		kgo.MetadataMinAge(metadataAge),
+		kgo.RetryBackoffFn(backoff),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytes(maxMessage),
 		kgo.ProducerLinger(0),
 		kgo.RecordRetries(int(retries)),
 		kgo.UnknownTopicRetries(int(retries)),
@@ -104,6 +109,12 @@ func Open(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 		return archive.Opened{}, fmt.Errorf("/data: %w", err)
 	}
 	return archive.Opened{Destination: &destination{client: c, doors: d, topic: topic}, Retry: policy, Parallel: parallel}, nil
+}
+
+// backoff returns how long to wait before something is tried for the n-th time
+// again: not as long as a cluster that is back could be missed for.
+func backoff(n int) time.Duration {
+	return min(shortest<<min(n, 10), metadataAge)
 }
 
 // readSeeds reads which brokers are asked first: a list with commas.
@@ -170,7 +181,7 @@ func (d *destination) produce(ctx context.Context, item *archive.Item) error {
 		d.client.PurgeTopicsFromProducing(d.topic)
 	}
 	err = fmt.Errorf("failed to send message: %w", err)
-	if why := d.doors.shut(); why != nil {
+	if why := d.doors.shut(); why != nil && !strings.Contains(err.Error(), why.Error()) {
 		err = fmt.Errorf("%w: %w", err, why)
 	}
 	return err

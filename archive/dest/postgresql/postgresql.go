@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,14 +156,18 @@ func failed(err error) error {
 // dataException is a class of errors (SQLSTATE).
 const dataException = "22"
 
-// told returns err with no more text than one wants to read: the server repeats
-// what it does not like.
+// told returns err in one line, with no more text than one wants to read: the
+// server repeats what it does not like, and each way to it fails for itself.
 func told(err error) error {
-	s := strings.Join(strings.Fields(err.Error()), " ")
-	if len(s) <= maxTold {
-		return errors.New(strings.ToValidUTF8(s, ""))
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		lines = append(lines, strings.TrimSpace(line))
 	}
-	return errors.New(strings.ToValidUTF8(s[:maxTold], "") + " …")
+	s := strings.Replace(strings.Join(slices.Compact(lines), "; "), ":; ", ": ", 1)
+	if len(s) > maxTold {
+		s = s[:maxTold] + " …"
+	}
+	return errors.New(strings.ToValidUTF8(s, ""))
 }
 
 func (d *destination) Close() error {

@@ -109,6 +109,7 @@ func TestBroker(t *testing.T) {
 	w := &world{ca: testserver.NewAuthority(t)}
 	w.RabbitMQ = testserver.StartRabbitMQ(t, w.ca)
 	w.connect(t)
+	w.queue(t, "slow")
 	w.queue(t, "durable") // which the broker has written down when it is killed
 	for _, c := range []struct {
 		name string
@@ -118,13 +119,12 @@ func TestBroker(t *testing.T) {
 		{"RoutingKeys", testRoutingKeys},
 		{"Unroutable", testUnroutable},
 		{"NoExchange", testNoExchange},
-		{"Refused", testRefused},
 		{"VirtualHosts", testVirtualHosts},
 		{"TLS", testTLS},
 		{"TooLong", testTooLong},
 		{"Parallel", testParallel},
 		{"Connections", testConnections},
-		{"Hangs", testHangs},
+		{"Patience", testPatience},
 		{"Blocked", testBlocked},
 		{"Restart", testRestart}, // the last: connections are gone after it
 	} {
@@ -215,6 +215,16 @@ func testNoExchange(t *testing.T, w *world) {
 	deliver(t, d, item("1", `1`))
 	if m := w.next(t, "sooner"); m == nil || m.MessageId != "1" {
 		t.Errorf("%+v, want result 1", m)
+	}
+}
+
+// What takes long takes it together.
+func testPatience(t *testing.T, w *world) {
+	for name, test := range map[string]func(*testing.T, *world){"Refused": testRefused, "Hangs": testHangs} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, w)
+		})
 	}
 }
 
@@ -422,7 +432,6 @@ func testConnections(t *testing.T, w *world) {
 
 // A broker that hears nothing, or does not answer, holds nobody up for ever.
 func testHangs(t *testing.T, w *world) {
-	w.queue(t, "slow")
 	p, url := w.proxy(t)
 	d := w.open(t, url, `"routing-key": "slow"`, `"timeout": "PT2S"`)
 	deliver(t, d, item("1", `1`))
