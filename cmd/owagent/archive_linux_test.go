@@ -3,86 +3,15 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
+	"owl/cmd/internal/archiving/archivingtest"
 	"owl/internal/testprog"
 )
-
-// A taker is an HTTP server that keeps what it is sent.
-type taker struct {
-	*httptest.Server
-	mu   sync.Mutex
-	took []taken
-}
-
-// taken is what a taker knows of a result.
-type taken struct {
-	ID   string
-	Test struct {
-		Spec struct {
-			Flip bool
-			Dest string
-		}
-	}
-	Result struct {
-		Succeeded bool
-		Sent      int            `json:"packets-sent"`
-		Received  int            `json:"packets-received"`
-		Latency   map[string]int `json:"histogram-latency"`
-		Error     string
-		Owl       struct {
-			Part *int
-		}
-	}
-}
-
-func take(t *testing.T) *taker {
-	t.Helper()
-	to := new(taker)
-	to.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		var result taken
-		if err == nil {
-			err = json.Unmarshal(body, &result)
-		}
-		if err != nil {
-			t.Errorf("%v: %s", err, body)
-		}
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		to.took = append(to.took, result)
-	}))
-	t.Cleanup(to.Close)
-	return to
-}
-
-// await waits until so many results have come that are wanted, and returns them.
-func (to *taker) await(t *testing.T, n int, wanted func(*taken) bool) (got []taken) {
-	t.Helper()
-	testprog.Until(t, fmt.Sprintf("%d results", n), func() error {
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		got = got[:0]
-		for _, r := range to.took {
-			if wanted(&r) {
-				got = append(got, r)
-			}
-		}
-		if len(got) < n {
-			return fmt.Errorf("%d of %d have come", len(got), len(to.took))
-		}
-		return nil
-	})
-	return got
-}
 
 // TestArchive: the results of sessions, in both directions, come to where the file
 // says, wait where nobody takes them, and people can look at them; a new file
@@ -90,7 +19,7 @@ func (to *taker) await(t *testing.T, n int, wanted func(*taken) bool) (got []tak
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	peer := start(t, serverHalf)
-	to := take(t)
+	to := archivingtest.New(t)
 	const file = "host: here\n" + short + `
 streams: [{name: both, peer: %q, direction: both, part: 5, dir: files}]
 queue: {path: %q, keep: 1h}
@@ -101,7 +30,7 @@ archives:
 	text := fmt.Sprintf(file, peer.server, path)
 	a := start(t, text+web+"  - {archiver: tcp, schema: 3, label: nobody, data: {host: 127.0.0.1, port: 1}}\n")
 	for _, flip := range []bool{true, false} {
-		for _, r := range to.await(t, 2, func(r *taken) bool { return r.Result.Succeeded && r.Test.Spec.Flip == flip }) {
+		for _, r := range to.Await(t, 2, func(r *archivingtest.Result) bool { return r.Result.Succeeded && r.Test.Spec.Flip == flip }) {
 			all := 0
 			for _, n := range r.Result.Latency {
 				all += n
@@ -136,13 +65,13 @@ archives:
 			t.Errorf("queue %q: code %d\n%s%s", ask.args, code, stdout, stderr)
 		}
 	}
-	to.await(t, 2, func(r *taken) bool { return r.ID == id })
+	to.Await(t, 2, func(r *archivingtest.Result) bool { return r.ID == id })
 	if code, _, stderr := a.ask(t, "queue", "show", "nothing"); code != 1 || stderr != "owagent: result \"nothing\": there is none in the queue\n" {
 		t.Errorf("queue show of nothing: code %d\n%s", code, stderr)
 	}
 
 	// A file that is wrong changes nothing; one that is right does.
-	other := take(t)
+	other := archivingtest.New(t)
 	a.write(t, text+"  - {archiver: http, data: {_url: 7}}\n")
 	code, stdout, stderr = a.ask(t, "reload")
 	if want := "owagent: " + a.config + ":8: archives: /data/_url: "; code != 1 || stdout != "" || !strings.Contains(stderr, want) {
@@ -152,7 +81,7 @@ archives:
 	if code, stdout, stderr := a.ask(t, "reload"); code != 0 || stdout != "streams: 0 added, 2 changed, 0 removed, 0 go on\n" {
 		t.Errorf("reload: code %d\n%s%s", code, stdout, stderr)
 	}
-	for _, r := range other.await(t, 4, func(r *taken) bool { return r.Result.Owl.Part != nil }) {
+	for _, r := range other.Await(t, 4, func(r *archivingtest.Result) bool { return r.Result.Owl.Part != nil }) {
 		// Those of the same second are one result.
 		if r.Result.Sent == 0 || r.Result.Sent%5 != 0 {
 			t.Errorf("%+v, want parts of 5 packets", r)
@@ -183,7 +112,7 @@ func owl(t *testing.T, args ...string) (code int, stdout, stderr string) {
 // they are separated.
 func TestArchiveFiles(t *testing.T) {
 	t.Parallel()
-	to := take(t)
+	to := archivingtest.New(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "results")
 	text := `{"id": "one", "result": {"succeeded": true, "packets-sent": 7}}` + "\n\x1e" +
@@ -192,12 +121,12 @@ func TestArchiveFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	queue := filepath.Join(dir, "queue")
-	spec := fmt.Sprintf(`{"archiver": "http", "data": {"_url": %q}}`, to.URL)
+	spec := to.Spec()
 	code, stdout, stderr := owl(t, "archive", "--archive", spec, "--queue", queue, file)
 	if code != 0 || stdout != "3 results read\nhttp: 2 delivered, 0 discarded, 0 to be tried again, 0 dead\n" || stderr != "" {
 		t.Errorf("code %d\n%s%s", code, stdout, stderr)
 	}
-	got := to.await(t, 2, func(*taken) bool { return true })
+	got := to.Await(t, 2, archivingtest.All)
 	if len(got) != 2 || got[0].ID != "one" || got[0].Result.Sent != 7 || got[1].ID != "two" || got[1].Result.Error != "why" {
 		t.Errorf("%+v", got)
 	}
@@ -219,10 +148,10 @@ func TestArchiveFiles(t *testing.T) {
 // TestCheckArchiving: one result goes to each archive, and says that it is a test.
 func TestCheckArchiving(t *testing.T) {
 	t.Parallel()
-	to := take(t)
-	args := []string{"check-archiving", "--host", "here", "--archive", fmt.Sprintf(`{"archiver": "http", "data": {"_url": %q}}`, to.URL)}
+	to := archivingtest.New(t)
+	args := []string{"check-archiving", "--host", "here", "--archive", to.Spec()}
 	code, stdout, stderr := owl(t, args...)
-	got := to.await(t, 1, func(*taken) bool { return true })
+	got := to.Await(t, 1, archivingtest.All)
 	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "http: delivered, result "+got[0].ID+" (") {
 		t.Errorf("code %d\n%s%s", code, stdout, stderr)
 	}

@@ -3,6 +3,7 @@ package archiving_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ import (
 // options reads a command line.
 func options(t *testing.T, args ...string) (*archiving.Options, error) {
 	t.Helper()
-	opts, rest, err := getopt.Parse(args, "", archiving.Long)
+	opts, rest, err := getopt.Parse(args, "", slices.Concat(archiving.Long, archiving.LongEach))
 	if err != nil || len(rest) > 0 {
 		t.Fatalf("%q, %v", rest, err)
 	}
