@@ -36,7 +36,7 @@ type planner struct {
 	retry    time.Duration   // the last wait after a failure
 	retryAt  time.Time       // no session is tried before
 	reason   GapReason       // why the planner is not anchored
-	why      string          // what failed last
+	why      string          // what has failed since a session was set up; empty: nothing
 	short    bool            // it was told that sessions are short
 	told     string          // the last failure that was logged; empty: it has worked since
 	silent   owamp.Timestamp // within an outage: when the next result says so; 0: there is none
@@ -289,6 +289,7 @@ func (p *planner) up(s *session) {
 		p.opening = false
 		p.anchor(s)
 	}
+	p.why = ""
 }
 
 // anchor lets the chain go on with s, which is the first after a gap unless it

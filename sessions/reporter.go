@@ -165,7 +165,7 @@ func (r *reporter) gap(reason GapReason, from, to owamp.Timestamp, why string, t
 	defer r.mu.Unlock()
 	g := result.Gap{Reason: string(reason), Start: from, End: to}
 	if told || !r.failure(from, to, g, why) {
-		r.gaps = append(r.gaps, g)
+		r.gaps = remember(r.gaps, g)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"owl/histogram"
 	"owl/owamp"
 )
 
@@ -91,7 +90,8 @@ type runDocument struct {
 	TaskHref     string   `json:"task-href"`
 }
 
-// outcome is the member result of a document where something was measured.
+// outcome is the member result of a document where something was measured, but for
+// the histograms, which are long, too.
 type outcome struct {
 	Schema        int           `json:"schema"`
 	Succeeded     bool          `json:"succeeded"`
@@ -101,8 +101,6 @@ type outcome struct {
 	Duplicated    uint64        `json:"packets-duplicated"`
 	Reordered     uint64        `json:"packets-reordered"`
 	MaxClockError *hundredths   `json:"max-clock-error,omitempty"`
-	Latency       delayCounts   `json:"histogram-latency"`
-	TTL           ttlCounts     `json:"histogram-ttl"`
 	Raw           []rawDocument `json:"raw-packets,omitempty"`
 	Owl           owlDocument   `json:"owl"`
 }
@@ -205,13 +203,13 @@ type lossDocument struct {
 // port; an empty one is the task's own. Raw says that it has the packets, if the
 // result has them; they are not repeated in run.
 func (r *Result) JSON(host string, raw bool) ([]byte, error) {
-	merged, err := json.Marshal(r.outcome(false))
+	merged, err := r.outcome(false)
 	if err != nil {
 		return nil, err
 	}
 	whole := merged
 	if raw && r.raw != nil {
-		if whole, err = json.Marshal(r.outcome(true)); err != nil {
+		if whole, err = r.outcome(true); err != nil {
 			return nil, err
 		}
 	}
@@ -297,7 +295,7 @@ func appendMember(object []byte, name string, value []byte) []byte {
 const none = "P0D"
 
 // outcome returns the member result.
-func (r *Result) outcome(raw bool) any {
+func (r *Result) outcome(raw bool) ([]byte, error) {
 	owl := owlDocument{
 		Schema:   1,
 		SID:      r.SID,
@@ -327,7 +325,7 @@ func (r *Result) outcome(raw bool) any {
 		}
 	}
 	if !r.Succeeded {
-		return &failure{Schema: 1, Error: r.Error, Owl: owl}
+		return json.Marshal(&failure{Schema: 1, Error: r.Error, Owl: owl})
 	}
 	owl.measuredDocument = r.measured()
 	o := &outcome{
@@ -338,8 +336,6 @@ func (r *Result) outcome(raw bool) any {
 		Lost:       r.Lost,
 		Duplicated: r.Duplicates,
 		Reordered:  r.Reordered,
-		Latency:    delayCounts{r.Delays},
-		TTL:        ttlCounts{r.TTL},
 		Owl:        owl,
 	}
 	if r.Received > 0 {
@@ -349,7 +345,12 @@ func (r *Result) outcome(raw bool) any {
 	if raw {
 		o.Raw, o.Owl.RawLeftOut = r.rawDocuments(), r.more
 	}
-	return o
+	b, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	b = appendMember(b, "histogram-latency", r.delayCounts())
+	return appendMember(b, "histogram-ttl", r.ttlCounts()), nil
 }
 
 // measured returns Owl's figures of a measurement.
@@ -407,45 +408,44 @@ func (r *Result) rawDocuments() []rawDocument {
 	return all
 }
 
-// delayCounts are a histogram of delays in JSON: its bins' far ends in
-// milliseconds, and their counts.
-type delayCounts struct{ h *histogram.Fixed }
-
-// MarshalJSON returns the object, ascending.
-func (c delayCounts) MarshalJSON() ([]byte, error) {
-	s := newScale(c.h.Width())
+// delayCounts returns the histogram of delays: the far ends of bins in
+// milliseconds, ascending, and their counts.
+func (r *Result) delayCounts() []byte {
+	s := newScale(r.Delays.Width())
 	b := []byte{'{'}
-	for bin, n := range c.h.Bins() {
-		if len(b) > 1 {
-			b = append(b, ',')
-		}
+	for bin, n := range r.Delays.Bins() {
 		b = append(b, '"')
 		b = s.appendLabel(b, bin)
 		b = append(b, `":`...)
 		b = strconv.AppendUint(b, n, 10)
+		b = append(b, ',')
 	}
-	return append(b, '}'), nil
+	return endObject(b)
 }
 
-// ttlCounts are a histogram of TTLs in JSON.
-type ttlCounts struct{ n *[256]uint64 }
-
-// MarshalJSON returns the object, ascending.
-func (c ttlCounts) MarshalJSON() ([]byte, error) {
+// ttlCounts returns the histogram of TTLs, ascending.
+func (r *Result) ttlCounts() []byte {
 	b := []byte{'{'}
-	for ttl, n := range c.n {
+	for ttl, n := range r.TTL {
 		if n == 0 {
 			continue
-		}
-		if len(b) > 1 {
-			b = append(b, ',')
 		}
 		b = append(b, '"')
 		b = strconv.AppendInt(b, int64(ttl), 10)
 		b = append(b, `":`...)
 		b = strconv.AppendUint(b, n, 10)
+		b = append(b, ',')
 	}
-	return append(b, '}'), nil
+	return endObject(b)
+}
+
+// endObject ends an object, each member of which a comma follows.
+func endObject(b []byte) []byte {
+	if len(b) == 1 {
+		return append(b, '}')
+	}
+	b[len(b)-1] = '}'
+	return b
 }
 
 // ntp returns t in units of 2^-32 s since 1900, which many readers of JSON would

@@ -167,7 +167,7 @@ func TestGoldenTool(t *testing.T) {
 			s.Spec.Start = 17101113440000000000 // before all of them
 			const width = 1e-5                  // as fine as the tool's labels are
 			got := map[string]any{}
-			encoded, err := json.Marshal(of(t, newTask(t, nil), s, recs, width, false).outcome(false))
+			encoded, err := of(t, newTask(t, nil), s, recs, width, false).outcome(false)
 			if err != nil {
 				t.Fatal(err)
 			}
