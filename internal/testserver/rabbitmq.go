@@ -29,7 +29,7 @@ type RabbitMQ struct {
 // StartRabbitMQ starts a broker that has a certificate of the authority.
 func StartRabbitMQ(t testing.TB, a *Authority) *RabbitMQ {
 	t.Helper()
-	for _, program := range []string{"rabbitmq-server", "epmd"} {
+	for _, program := range []string{rabbitProgram("rabbitmq-server"), "epmd"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip("SKIPPED: there is no RabbitMQ:", err)
 		}
@@ -112,21 +112,20 @@ func definitions(t testing.TB) string {
 // Start starts a broker that was killed.
 func (b *RabbitMQ) Start(t testing.TB) {
 	t.Helper()
-	cmd := exec.Command(b.program())
+	cmd := exec.Command(rabbitProgram("rabbitmq-server"))
 	cmd.Env, cmd.Dir = b.env, b.dir
 	b.broker = testprog.Start(t, cmd)
 	b.broker.AwaitText(t, b.broker.Stdout, "Server startup complete", 1)
 }
 
-// program returns the broker's own script: the one in the path becomes another
-// user.
-func (b *RabbitMQ) program() string {
-	if path := "/usr/lib/rabbitmq/bin/rabbitmq-server"; os.Geteuid() == 0 {
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
+// rabbitProgram returns a program of the broker: that of Debian's path would
+// become another user, or refuse to run.
+func rabbitProgram(name string) string {
+	path := filepath.Join("/usr/lib/rabbitmq/bin", name)
+	if _, err := os.Stat(path); err == nil {
+		return path
 	}
-	return "rabbitmq-server"
+	return name
 }
 
 // Kill ends the broker without a warning; what it has confirmed stays.
@@ -139,13 +138,7 @@ func (b *RabbitMQ) Kill(t testing.TB) {
 // Control runs rabbitmqctl.
 func (b *RabbitMQ) Control(t testing.TB, args ...string) {
 	t.Helper()
-	program := "rabbitmqctl"
-	if path := "/usr/lib/rabbitmq/bin/rabbitmqctl"; os.Geteuid() == 0 {
-		if _, err := os.Stat(path); err == nil {
-			program = path
-		}
-	}
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(rabbitProgram("rabbitmqctl"), args...)
 	cmd.Env, cmd.Dir = b.env, b.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"owl/archive"
 	"owl/archive/member"
@@ -73,17 +75,26 @@ func Open(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 	}
 	d := &doors{}
 	login := d.read(o, schema)
-	var policy retry.Policy
+	opened := archive.Opened{Parallel: parallel}
 	if o.Since(schema, 2, "retry-policy") {
-		policy = retry.Read(o, false)
+		opened.Retry = retry.Read(o, false)
 	}
-	if o.Err() != nil {
-		return archive.Opened{}, nil // what is wrong is noted
+	if o.Err() == nil { // else there is nothing to make it of
+		c, err := newClient(seeds, client, int(retries), d.dial, login)
+		if err != nil {
+			return archive.Opened{}, fmt.Errorf("/data: %w", err)
+		}
+		opened.Destination = &destination{client: c, doors: d, topic: topic}
 	}
+	return opened, nil
+}
+
+// newClient returns a client that has not connected yet.
+func newClient(seeds []string, name string, retries int, dial func(context.Context, string, string) (net.Conn, error), login sasl.Mechanism) (*kgo.Client, error) {
 	options := []kgo.Opt{
 		kgo.SeedBrokers(seeds...),
-		kgo.ClientID(client),
-		kgo.Dialer(d.dial),
+		kgo.ClientID(name),
+		kgo.Dialer(dial),
 		kgo.DisableClientMetrics(),
 		kgo.BrokerMaxReadBytes(maxRead),
 		kgo.FetchMaxBytes(maxRead), // nothing is fetched, but it may not be more
@@ -93,8 +104,8 @@ func Open(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(maxMessage),
 		kgo.ProducerLinger(0),
-		kgo.RecordRetries(int(retries)),
-		kgo.UnknownTopicRetries(int(retries)),
+		kgo.RecordRetries(retries),
+		kgo.UnknownTopicRetries(retries),
 		// A delivery that is given up is tried again, so that it is better to
 		// have a message twice than to wait for it for ever.
 		kgo.AllowIdempotentProduceCancellation(),
@@ -104,17 +115,13 @@ func Open(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 	if login != nil {
 		options = append(options, kgo.SASL(login))
 	}
-	c, err := kgo.NewClient(options...)
-	if err != nil {
-		return archive.Opened{}, fmt.Errorf("/data: %w", err)
-	}
-	return archive.Opened{Destination: &destination{client: c, doors: d, topic: topic}, Retry: policy, Parallel: parallel}, nil
+	return kgo.NewClient(options...)
 }
 
 // backoff returns how long to wait before something is tried for the n-th time
 // again: not as long as a cluster that is back could be missed for.
 func backoff(n int) time.Duration {
-	return min(shortest<<min(n, 10), metadataAge)
+	return min(shortest<<min(max(n, 0), 10), metadataAge)
 }
 
 // readSeeds reads which brokers are asked first: a list with commas.
