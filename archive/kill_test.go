@@ -1,18 +1,17 @@
 package archive
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -99,7 +98,6 @@ func agent(dir string) error {
 	if err := d.Set(context.Background(), specs); err != nil {
 		return err
 	}
-	fmt.Println("ready")
 	failed := make(chan error)
 	for g := range 2 {
 		go func() {
@@ -117,7 +115,8 @@ func agent(dir string) error {
 				if _, err := produced.Write(ids.Bytes()); err != nil {
 					failed <- err
 				}
-				time.Sleep(rand.N(20 * time.Millisecond))
+				fmt.Print(strings.Repeat(".", len(batch)))
+				time.Sleep(rand.N(10 * time.Millisecond))
 			}
 		}()
 	}
@@ -135,7 +134,7 @@ func TestKill(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for range kills {
-		kill(t, dir, 100*time.Millisecond+rand.N(700*time.Millisecond))
+		kill(t, dir, 20+rand.N(400))
 	}
 
 	q, err := queue.Open(queue.Config{Path: filepath.Join(dir, "queue.db"), Still: true})
@@ -185,8 +184,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// kill runs the agent and kills it some time after it has begun.
-func kill(t *testing.T, dir string, after time.Duration) {
+// kill runs the agent, and kills it when it has queued so many results.
+func kill(t *testing.T, dir string, results int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "OWL_TEST_AGENT="+dir, "GORACE=atexit_sleep_ms=0")
@@ -199,18 +198,13 @@ func kill(t *testing.T, dir string, after time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var once sync.Once
-	end := func() { once.Do(func() { cmd.Process.Kill() }) }
-	patience := time.AfterFunc(time.Minute, end)
+	patience := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer patience.Stop()
-	line, _ := bufio.NewReader(out).ReadString('\n')
-	if line == "ready\n" {
-		time.Sleep(after) // the moment is any
-	}
-	end()
+	n, err := io.CopyN(io.Discard, out, int64(results)) // it prints an octet for each
+	cmd.Process.Kill()
 	_ = cmd.Wait()
-	if line != "ready\n" || log.Len() > 0 {
-		t.Fatalf("the agent said %q, and: %s", line, &log)
+	if err != nil || log.Len() > 0 {
+		t.Fatalf("the agent has queued %d results, want %d, and said: %s", n, results, &log)
 	}
 }
 

@@ -31,7 +31,7 @@ func TestPolicyWaits(t *testing.T) {
 		policy := retry.Policy{{Attempts: 1, Wait: time.Minute}, {Attempts: 1, Wait: 5 * time.Minute}, {Attempts: 2, Wait: time.Hour}}
 		_, q := dispatch(t, map[string]*fake{"a": f}, policy, `{"archiver": "a", "data": {}}`)
 		put(t, q, "1")
-		time.Sleep(24 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		synctest.Wait()
 		want := []time.Duration{0, time.Minute, 6 * time.Minute, 66 * time.Minute, 126 * time.Minute}
 		if !slices.Equal(rounded(after), want) {
@@ -46,7 +46,7 @@ func TestPolicyWaits(t *testing.T) {
 		if n, err := q.Retry(t.Context(), queue.Selection{State: queue.Dead}); n != 1 || err != nil {
 			t.Errorf("%d results are retried, %v; want 1", n, err)
 		}
-		time.Sleep(24 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		synctest.Wait()
 		if len(after) != 5 {
 			t.Errorf("%d tries, want 5", len(after))
@@ -67,15 +67,15 @@ func TestGrowingWaits(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		var after []time.Duration
 		f := &fake{deliver: times(time.Now(), &after)}
-		_, q := dispatch(t, map[string]*fake{"a": f}, nil, `{"archiver": "a", "data": {}, "ttl": "PT4H"}`)
+		_, q := dispatch(t, map[string]*fake{"a": f}, nil, `{"archiver": "a", "data": {}, "ttl": "PT2H"}`)
 		put(t, q, "1")
-		time.Sleep(24 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		synctest.Wait()
 		want := []time.Duration{0}
 		for d := 5 * time.Second; d < time.Hour; d *= 2 {
 			want = append(want, want[len(want)-1]+d)
 		}
-		for last := want[len(want)-1]; last+time.Hour < 4*time.Hour; last = want[len(want)-1] {
+		for last := want[len(want)-1]; last+time.Hour < 2*time.Hour; last = want[len(want)-1] {
 			want = append(want, last+time.Hour)
 		}
 		if !slices.Equal(rounded(after), want) {
@@ -115,7 +115,7 @@ func TestAgainWaits(t *testing.T) {
 func TestOutage(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		begun := time.Now()
-		const outage = 6 * time.Hour
+		const outage = time.Hour
 		var tries []time.Duration
 		f := &fake{deliver: func(context.Context, *Item, int) error {
 			if after := time.Since(begun); after < outage {
@@ -126,7 +126,7 @@ func TestOutage(t *testing.T) {
 		}}
 		d, q := dispatch(t, map[string]*fake{"a": f}, nil, `{"archiver": "a", "data": {}}`)
 		var ids []string
-		for i := range 1000 {
+		for i := range 200 {
 			ids = append(ids, fmt.Sprint(i))
 		}
 		put(t, q, ids...)

@@ -373,7 +373,7 @@ func (w *world) end() {
 // not twice unless there was a crash.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(12)
+	seeds := uint64(6)
 	if !testing.Short() {
 		seeds = 500
 	}
@@ -388,7 +388,7 @@ func TestModel(t *testing.T) {
 			w.open()
 			defer func() { w.q.Close() }()
 			w.use(func(*target) bool { return true })
-			for range 400 {
+			for range 300 {
 				d := w.targets[w.r.IntN(len(w.targets))]
 				switch n := w.r.IntN(100); {
 				case n < 8:
