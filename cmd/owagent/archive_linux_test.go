@@ -161,7 +161,7 @@ func TestCheckArchiving(t *testing.T) {
 	code, stdout, stderr = owl(t, append(args, "--archive", `{"archiver": "tcp", "data": {"host": "127.0.0.1", "port": 1}}`,
 		"--archive", `{"archiver": "bitbucket", "data": {}, "transform": {"script": "null"}}`)...)
 	if code != 1 || strings.Count(stdout, "\n") != 3 || !strings.Contains(stdout, "connection refused") ||
-		!strings.Contains(stdout, "bitbucket: the transform discards the test result") || stderr != "owagent: 1 of 3 archives do not take results\n" {
+		!strings.Contains(stdout, "bitbucket: the specification does not want the test result") || stderr != "owagent: 1 of 3 archives do not take results\n" {
 		t.Errorf("code %d\n%s%s", code, stdout, stderr)
 	}
 }

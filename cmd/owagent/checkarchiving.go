@@ -12,6 +12,7 @@ import (
 
 	"owl/archive"
 	"owl/archive/dest"
+	"owl/archive/queue"
 	"owl/archive/transform"
 	"owl/cmd/internal/archiving"
 	"owl/histogram"
@@ -76,27 +77,17 @@ func checkArchiving(ctx context.Context, o *options, stdout io.Writer) error {
 func tryArchive(ctx context.Context, s *archive.Spec, r *result.Result) (took time.Duration, what string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
+	body, err := r.JSON("", true)
+	if err != nil {
+		return 0, "", err
+	}
 	begun := time.Now()
-	defer func() { took = time.Since(begun) }()
-	d, err := dest.Open(s)
-	if err != nil {
-		return 0, "", err
+	err = archive.Try(ctx, dest.Open, s, &queue.Result{ID: r.ID, Succeeded: true, TaskHref: r.Task.Href(""), RunHref: r.RunHref(""), Body: body})
+	took = time.Since(begun)
+	if errors.Is(err, transform.ErrDiscarded) {
+		return took, "the specification does not want the test result; nothing was sent", nil
 	}
-	defer d.Close()
-	payload, err := r.JSON(s.URIHost, true)
-	if err != nil {
-		return 0, "", err
-	}
-	if s.Transform != nil {
-		switch payload, err = s.Transform.Apply(ctx, payload); {
-		case errors.Is(err, transform.ErrDiscarded):
-			return 0, "the transform discards the test result; nothing was sent", nil
-		case err != nil:
-			return 0, "", err
-		}
-	}
-	err = d.Deliver(ctx, &archive.Item{ID: r.ID, Payload: payload, TaskHref: r.Task.Href(s.URIHost), RunHref: r.RunHref(s.URIHost)})
-	return 0, "delivered, result " + r.ID, err
+	return took, "delivered, result " + r.ID, err
 }
 
 // testResult returns a result of no measurement. Its name and its reference say
