@@ -55,7 +55,8 @@ type agent struct {
 }
 
 // newAgent reads the file and returns an agent without a stream, whose streams
-// end with ctx. What it opened is given back by close.
+// end with ctx. The caller closes its engine when nothing needs that any more,
+// and what else it opened by close.
 func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (*agent, error) {
 	name, err := o.hostName()
 	if err != nil {
@@ -104,19 +105,10 @@ func (a *agent) serveMetrics(ctx context.Context, addr string) error {
 	if err := reg.Register(a.labels); err != nil {
 		return err
 	}
-	if err := metrics.Clock(reg, a.clock.State); err != nil {
-		return err
-	}
-	if err := metrics.Slip(reg, a.engine.Slip); err != nil {
-		return err
-	}
-	if err := metrics.Transmit(reg, a.engine); err != nil {
+	if err := metrics.Process(reg, a.engine, a.clock.State, a.monitor.Latest); err != nil {
 		return err
 	}
 	a.collector = c
-	if err := metrics.Host(reg, a.monitor.Latest, a.engine.Incidents); err != nil {
-		return err
-	}
 	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
 	if err != nil {
 		return err
@@ -311,7 +303,7 @@ func (a *agent) reloadAndTell() {
 	}
 }
 
-// close ends all streams, and gives everything back.
+// close ends all streams, and gives back what they had.
 func (a *agent) close() {
 	a.end() // before the lock: a reload that comes now finds the end
 	a.reloading.Lock()
@@ -321,7 +313,6 @@ func (a *agent) close() {
 	for _, p := range a.pools {
 		p.Close()
 	}
-	a.engine.Close()
 }
 
 // measure is the command run.
@@ -336,6 +327,7 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 	if err != nil {
 		return err
 	}
+	defer a.engine.Close() // behind the server, whose sessions need it to the end
 	// What serves goes on until the streams have said goodbye to it.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup

@@ -140,8 +140,11 @@ func ask(ctx context.Context, socket, method, path string) (code int, body []byt
 // answer body has it.
 func refused(socket string, code int, body []byte) error {
 	var lines []string
-	if err := json.Unmarshal(body, &lines); err != nil || len(lines) == 0 {
+	if err := json.Unmarshal(body, &lines); err != nil {
 		return fmt.Errorf("the answer of %s is not owagent's: code %d, %w", socket, code, err)
+	}
+	if len(lines) == 0 {
+		return fmt.Errorf("the answer of %s is not owagent's: code %d, and no reason", socket, code)
 	}
 	errs := make([]error, len(lines))
 	for i, line := range lines {

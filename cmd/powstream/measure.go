@@ -194,7 +194,7 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 	if err != nil {
 		return err
 	}
-	if err := metrics.Host(reg, m.monitor.Latest, m.engine.Incidents); err != nil {
+	if err := metrics.Process(reg, m.engine, m.clock.State, m.monitor.Latest); err != nil {
 		return err
 	}
 	own, err := os.Hostname()
@@ -206,15 +206,6 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 		l.Source, l.Destination, l.Direction = own, peer, metrics.From
 	}
 	m.metrics = c.Stream(l, m.stream.Snapshot)
-	if err := metrics.Slip(reg, m.engine.Slip); err != nil {
-		return err
-	}
-	if err := metrics.Transmit(reg, m.engine); err != nil {
-		return err
-	}
-	if err := metrics.Clock(reg, m.clock.State); err != nil {
-		return err
-	}
 	url, err := cli.ServeMetrics(ctx, o.metrics, metrics.Handler(reg))
 	if err != nil {
 		return err

@@ -8,11 +8,13 @@ import (
 	"owl/probe"
 )
 
-// An Engine knows when packets have left, and who has stamped them, as
-// [probe.Engine] does.
+// An Engine knows when packets have left, who has stamped them, and what went
+// wrong, as [probe.Engine] does.
 type Engine interface {
 	Transmit() probe.TransmitStats
 	Stamps() probe.StampStats
+	Slip() *probe.Distribution
+	Incidents() probe.Incidents
 }
 
 // Transmit shows when the packets of the engine leave, and who has stamped them;

@@ -20,6 +20,8 @@ type engine struct {
 
 func (e *engine) Transmit() probe.TransmitStats { return e.transmit }
 func (e *engine) Stamps() probe.StampStats      { return e.stamps }
+func (e *engine) Slip() *probe.Distribution     { return new(probe.Distribution) }
+func (e *engine) Incidents() probe.Incidents    { return probe.Incidents{} }
 
 func TestTransmit(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
