@@ -15,9 +15,6 @@ type template struct {
 	direction Direction
 }
 
-// maxPadding fills the greatest UDP packet over IPv4.
-const maxPadding = 65507 - 14
-
 // newTemplate returns what a stream has if nobody says otherwise: what powstream
 // has.
 func newTemplate() template {
@@ -44,7 +41,7 @@ func (p *parser) common(t *template) []field {
 		{name: "interval", read: func(n *node) { t.Interval = p.interval(n, leastTime) }},
 		{name: "schedule", read: func(n *node) { t.Periodic = p.option(n, "poisson", "periodic") == "periodic" }},
 		{name: "timeout", read: func(n *node) { t.Timeout = p.interval(n, leastTime) }},
-		{name: "padding", read: func(n *node) { t.Padding = p.count(n, 0, maxPadding) }},
+		{name: "padding", read: func(n *node) { t.Padding = p.count(n, 0, cli.MaxPadding) }},
 		{name: "dscp", read: func(n *node) { t.DSCP = p.dscp(n) }},
 		{name: "end_delay", read: func(n *node) { t.EndDelay = p.interval(n, 0) }},
 		{name: "retry", read: func(n *node) { t.Retry = p.interval(n, 0.5) }},

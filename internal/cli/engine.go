@@ -136,7 +136,7 @@ func (e *Engine) Close() error {
 func (o *EngineOptions) Describe() []string {
 	var lines []string
 	if o.Pacing != probe.PacingNormal {
-		lines = append(lines, fmt.Sprintf("packets are sent %v", o.Pacing))
+		lines = append(lines, fmt.Sprintf("pacing is %v", o.Pacing))
 	}
 	if o.Cold {
 		lines = append(lines, "nothing readies this host for the first packet after a rest")
