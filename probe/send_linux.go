@@ -44,6 +44,7 @@ type Sending struct {
 
 	// What follows is the lane's until gone is closed.
 	schedule schedule.Generator
+	elapsed  owamp.Interval  // from the start to packet seq
 	due      owamp.Timestamp // of packet seq
 	at       owamp.Timestamp // when to look at the session: due, or later
 	index    int             // in the queue, -1: not there
@@ -85,7 +86,6 @@ func (p *Port) Send(spec SendSpec) (*Sending, error) {
 		spec:     spec,
 		gone:     make(chan struct{}),
 		schedule: *spec.Schedule,
-		due:      spec.Start,
 		index:    -1,
 		skips:    skips{max: maxSkips},
 		packet:   make([]byte, min(uint64(spec.Sealer.Size())+uint64(spec.Padding), maxDatagram)),
@@ -107,10 +107,12 @@ func (p *Port) Send(spec SendSpec) (*Sending, error) {
 	if err := p.checkOpen(); err != nil {
 		return fail(err)
 	}
-	s.reporter().enable(p.engine, p.card)
+	p.reports.enable(p.engine, p.card)
+	if s.raw != nil { // as long as its packets are not too long
+		p.raw.reports.enable(p.engine, p.card)
+	}
 	if spec.Packets == 0 {
 		s.finish()
-		close(s.gone)
 	} else if err := p.engine.lane.begin(s); err != nil {
 		return fail(err)
 	}
@@ -181,7 +183,8 @@ func (s *Sending) Incidents(from, to owamp.Timestamp) Incidents {
 // prepare gets the first packet ready, and [Sending.next] every other: ahead of
 // the time at which it is due.
 func (s *Sending) prepare() {
-	s.due = s.due.Add(s.schedule.Next())
+	s.elapsed += min(s.schedule.Next(), schedule.Horizon-s.elapsed)
+	s.due = s.spec.Start.Add(s.elapsed)
 	s.at = s.due
 	s.spec.Sealer.Prepare(s.packet, s.seq)
 }
@@ -298,7 +301,6 @@ func (s *Sending) skip() bool {
 // packets are due as well.
 func (s *Sending) next(now owamp.Timestamp) bool {
 	if s.seq++; s.seq == s.spec.Packets {
-		s.finish()
 		return false
 	}
 	s.prepare()
@@ -308,7 +310,9 @@ func (s *Sending) next(now owamp.Timestamp) bool {
 	return true
 }
 
+// finish lets go of a session that has run to its end.
 func (s *Sending) finish() {
+	close(s.gone)
 	if s.spec.Done != nil {
 		go s.spec.Done()
 	}
