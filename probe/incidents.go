@@ -110,6 +110,12 @@ func (m *dropMeter) observe(count uint32, at owamp.Timestamp) {
 	m.seen = at
 }
 
+// skip takes in the counter as it was at a time, and none of what it has counted
+// since it was last seen.
+func (m *dropMeter) skip(count uint32, at owamp.Timestamp) {
+	m.counted, m.seen = count, at
+}
+
 const (
 	// timelineLength bounds a timeline: 10 kB.
 	timelineLength = 256

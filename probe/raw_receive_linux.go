@@ -234,7 +234,9 @@ func (t *tap) read() (packets int) {
 	}
 	var port *Port
 	before := t.engine.clock.Now()
-	d := newDelivery(t.engine, &t.records, time.Now())
+	// The kernel may have kept packets for that long before anybody could read
+	// them, which is a part of the error of stamps of our own.
+	d := newDelivery(t.engine, &t.records, time.Now().Add(-ringRetire))
 	// While it is read the ring is filled; so once around is enough.
 	for end := t.ring.Taken() + uint64(t.ring.Blocks()); t.ring.Taken() < end && t.ring.Next(&t.frame); packets++ {
 		p := t.receive()

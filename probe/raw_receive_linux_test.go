@@ -48,6 +48,11 @@ func TestRawIgnores(t *testing.T) {
 	testWhatIsIgnored(t, Config{Capture: CaptureRaw})
 }
 
+func TestRawUserStamps(t *testing.T) {
+	needRaw(t)
+	testUserStamps(t, CaptureRaw, ringRetire)
+}
+
 // run runs a command in the network of h.
 func run(t *testing.T, h *netlab.Host, command string) {
 	t.Helper()

@@ -216,6 +216,9 @@ func TestMissingReports(t *testing.T) {
 		check("not overdue but one", 6, 1, 3, 2)
 		d.collect(at.AddDuration(reportWithin + 1))
 		check("overdue", 6, 1, 5, 0)
+		ask()
+		d.collect(at.AddDuration(-time.Hour))
+		check("the clock was set back", 7, 1, 6, 0)
 		for range enoughGaps {
 			d.match(&p.reports, stamp.Report{ID: ask(), Time: after(time.Millisecond)})
 		}

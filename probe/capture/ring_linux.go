@@ -127,7 +127,7 @@ func (r *Ring) open(cfg *RingConfig) error {
 		Block_nr:       uint32(r.blocks),
 		Frame_size:     frameAlign,
 		Frame_nr:       uint32(r.blocks * (blockSize / frameAlign)),
-		Retire_blk_tov: uint32(max(cfg.Retire, minRetire).Round(time.Millisecond) / time.Millisecond),
+		Retire_blk_tov: uint32((max(cfg.Retire, minRetire) + time.Millisecond - 1) / time.Millisecond),
 	})
 	if err != nil {
 		return os.NewSyscallError("setsockopt PACKET_RX_RING", err)
