@@ -24,5 +24,5 @@ func NewRegistry(version string) (*prometheus.Registry, *Collector, error) {
 // clock, and the host. Each function is asked at every scrape, from another
 // goroutine.
 func Process(reg prometheus.Registerer, e Engine, state func() clock.State, latest func() host.Sample) error {
-	return errors.Join(Slip(reg, e.Slip), Transmit(reg, e), Clock(reg, state), Host(reg, latest, e.Incidents))
+	return errors.Join(registerSlip(reg, e.Slip), registerTransmit(reg, e), registerClock(reg, state), registerHost(reg, latest, e.Incidents))
 }

@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"strings"
@@ -10,14 +10,13 @@ import (
 	"owl/probe"
 	"owl/probe/clock"
 	"owl/probe/host"
-	"owl/sessions/metrics"
 )
 
 // What a program has beside its streams is all there, once.
 func TestProcess(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	show := func() error {
-		return metrics.Process(reg, &engine{transmit: probe.TransmitStats{Gap: new(probe.Distribution)}},
+		return Process(reg, &engine{transmit: probe.TransmitStats{Gap: new(probe.Distribution)}},
 			func() clock.State { return clock.State{} }, func() host.Sample { return host.Sample{} })
 	}
 	if err := show(); err != nil {

@@ -17,9 +17,9 @@ type Engine interface {
 	Incidents() probe.Incidents
 }
 
-// Transmit shows when the packets of the engine leave, and who has stamped them;
+// registerTransmit shows when the packets of the engine leave, and who has stamped them;
 // it is asked at every scrape, from another goroutine.
-func Transmit(reg prometheus.Registerer, e Engine) error {
+func registerTransmit(reg prometheus.Registerer, e Engine) error {
 	if err := reg.Register(transmitCollector{e}); err != nil {
 		return fmt.Errorf("registering the metrics of transmission: %w", err)
 	}

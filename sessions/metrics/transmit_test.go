@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"owl/probe"
-	"owl/sessions/metrics"
 )
 
 // engine is one whose answers the test sets.
@@ -26,10 +25,10 @@ func (e *engine) Incidents() probe.Incidents    { return probe.Incidents{} }
 func TestTransmit(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	e := &engine{transmit: probe.TransmitStats{Gap: new(probe.Distribution)}}
-	if err := metrics.Transmit(reg, e); err != nil {
+	if err := registerTransmit(reg, e); err != nil {
 		t.Fatal(err)
 	}
-	if err := metrics.Transmit(reg, e); err == nil {
+	if err := registerTransmit(reg, e); err == nil {
 		t.Error("registered twice without an error")
 	}
 	// Nothing is known at first, but what is counted is there.
