@@ -60,7 +60,6 @@ type Ring struct {
 type RingStats struct {
 	Frames uint64 // all of them
 	Drops  uint64 // of them those for which there was no room
-	Full   uint64 // how often the room came to an end
 }
 
 // Available returns nil if the process may open packet sockets, or why not.
@@ -174,7 +173,7 @@ func (r *Ring) Stats() (RingStats, error) {
 	if errno != 0 {
 		return RingStats{}, os.NewSyscallError("getsockopt PACKET_STATISTICS", errno)
 	}
-	return RingStats{Frames: uint64(s.Packets), Drops: uint64(s.Drops), Full: uint64(s.Freeze_q_cnt)}, nil
+	return RingStats{Frames: uint64(s.Packets), Drops: uint64(s.Drops)}, nil
 }
 
 // Close gives the memory back and closes the socket.
