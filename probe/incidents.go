@@ -19,7 +19,8 @@ type Incidents struct {
 	LateReads uint64
 	LateRead  time.Duration
 	// LateSends counts how often packets were sent, or given up, at least
-	// [LateWake] after their scheduled time, LateSend is the most that it was.
+	// [LateWake] after their scheduled time, or the begin of their session if that
+	// was later; LateSend is the most that it was.
 	LateSends uint64
 	LateSend  time.Duration
 	// Refused counts how often the kernel refused to send a packet, which the

@@ -152,6 +152,7 @@ func (l *lane) take() bool {
 	for _, r := range l.requests {
 		switch s := r.session; {
 		case !r.end:
+			s.begun = l.clock.Now()
 			s.prepare()
 			heap.Push(&l.queue, s)
 		case s.index >= 0:
@@ -206,6 +207,14 @@ func (l *lane) run() {
 			heap.Pop(&l.queue)
 			s.finish()
 		}
+	}
+}
+
+// noteLate notes that the packet of s is late, if it is by much. That it was overdue
+// when the session began is not this host's doing.
+func (l *lane) noteLate(s *Sending, now owamp.Timestamp, slip time.Duration) {
+	if late := min(slip, now.Sub(s.begun)); late >= LateWake {
+		l.incidents.sent(now, late)
 	}
 }
 

@@ -47,6 +47,7 @@ type Sending struct {
 	elapsed  owamp.Interval  // from the start to packet seq
 	due      owamp.Timestamp // of packet seq
 	at       owamp.Timestamp // when to look at the session: due, or later
+	begun    owamp.Timestamp // when the lane took it over
 	index    int             // in the queue, -1: not there
 	seq      uint32
 	skips    skips
@@ -200,7 +201,7 @@ func (s *Sending) step(l *lane) bool {
 		slip := now.Sub(s.due)
 		if s.isOverdue(slip) {
 			l.left.cancel(s)
-			l.incidents.sent(now, slip)
+			l.noteLate(s, now, slip)
 			return s.skipOverdue(now)
 		}
 		s.spec.Sealer.Finish(s.packet, now, precision)
@@ -212,9 +213,7 @@ func (s *Sending) step(l *lane) bool {
 			l.gap.observe(after.Sub(now))
 			l.last = after
 			l.slips.observe(slip)
-			if slip >= LateWake {
-				l.incidents.sent(now, slip)
-			}
+			l.noteLate(s, now, slip)
 			s.slip.Store(int64(slip))
 			s.maxSlip.Store(max(int64(slip), s.maxSlip.Load()))
 			s.sent.Store(s.sent.Load() + 1)

@@ -196,6 +196,7 @@ func TestLatePackets(t *testing.T) {
 	from, to := listen(t, e, loopback4), listen(t, e, loopback4)
 	in := newInbox()
 	receive(t, to, from.Addr(), 14, in.batch)
+	begin := time.Now()
 	s := spec(t, e, to.Addr(), 2000, time.Second)
 	s.Start = s.Start.AddDuration(-1990*time.Second - 500*time.Millisecond)
 	s.Timeout = owamp.IntervalOf(100 * time.Second)
@@ -212,6 +213,10 @@ func TestLatePackets(t *testing.T) {
 	}
 	if int(rep.NextSeq) != int(recs[0].Seq)+len(in.records()) {
 		t.Errorf("next sequence number %d after %d from %d", rep.NextSeq, len(in.records()), recs[0].Seq)
+	}
+	// They are late since the session began late.
+	if late := e.Incidents().LateSend; late > time.Since(begin) {
+		t.Errorf("this host is said to have been late by %v", late)
 	}
 }
 
