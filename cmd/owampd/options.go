@@ -170,7 +170,7 @@ func (o *options) set(name, value string) (err error) {
 	case "strict":
 		o.strict = true
 	case "metrics":
-		o.metrics = value
+		o.metrics, err = value, cli.CheckMetrics(value)
 	default:
 		if k := keyBy(func(k *key) bool { return k.letter == name }); k != nil {
 			o.from[k.name] = "-" + name

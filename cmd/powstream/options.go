@@ -220,7 +220,7 @@ func (o *options) set(name, value string) (err error) {
 	case "v":
 		o.verbose++
 	case "metrics":
-		o.metrics = value
+		o.metrics, err = value, cli.CheckMetrics(value)
 	case "check":
 		o.check = true
 	default: // of them is -w: the reference takes it, and gives it no meaning
