@@ -210,14 +210,6 @@ func (l *lane) run() {
 	}
 }
 
-// noteLate notes that the packet of s is late, if it is by much. That it was overdue
-// when the session began is not this host's doing.
-func (l *lane) noteLate(s *Sending, now owamp.Timestamp, slip time.Duration) {
-	if late := min(slip, now.Sub(s.begun)); late >= LateWake {
-		l.incidents.sent(now, late)
-	}
-}
-
 // readReports reads what the kernel has said about packets that have left if
 // there is time before that of s is due.
 func (l *lane) readReports(s *Sending) {

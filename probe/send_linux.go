@@ -198,10 +198,13 @@ func (s *Sending) step(l *lane) bool {
 	for range pendingErrors {
 		l.left.begin(s)
 		now := l.clock.Now()
-		slip := now.Sub(s.due)
-		if s.isOverdue(slip) {
+		late := now.Sub(s.due)
+		slip := min(late, now.Sub(s.begun)) // what was overdue at the begin is not this host's doing
+		if s.isOverdue(late) {
 			l.left.cancel(s)
-			l.noteLate(s, now, slip)
+			if slip >= LateWake {
+				l.incidents.sent(now, slip)
+			}
 			return s.skipOverdue(now)
 		}
 		s.spec.Sealer.Finish(s.packet, now, precision)
@@ -213,7 +216,9 @@ func (s *Sending) step(l *lane) bool {
 			l.gap.observe(after.Sub(now))
 			l.last = after
 			l.slips.observe(slip)
-			l.noteLate(s, now, slip)
+			if slip >= LateWake {
+				l.incidents.sent(now, slip)
+			}
 			s.slip.Store(int64(slip))
 			s.maxSlip.Store(max(int64(slip), s.maxSlip.Load()))
 			s.sent.Store(s.sent.Load() + 1)
@@ -268,17 +273,17 @@ func (s *Sending) skipOverdue(now owamp.Timestamp) bool {
 	return true
 }
 
-// isOverdue reports whether a packet that is so late is to be skipped. A host that
+// isOverdue reports whether a packet that is that late is to be skipped. A host that
 // cannot keep up would send every other packet a time-out late, and run out of
 // room to note those between: so once there are many it skips more of them, and
 // is less late for a while.
-func (s *Sending) isOverdue(slip time.Duration) bool {
+func (s *Sending) isOverdue(late time.Duration) bool {
 	timeout := s.spec.Timeout.Duration()
 	switch {
-	case slip > timeout:
+	case late > timeout:
 		s.behind = len(s.skips.ranges) >= manySkips
 		return true
-	case s.behind && slip > timeout/2:
+	case s.behind && late > timeout/2:
 		return true
 	}
 	s.behind = false

@@ -106,8 +106,8 @@ type SendSpec struct {
 // SendProgress is how far the sending of a session has come.
 type SendProgress struct {
 	Sent, Skipped uint32
-	// Slip is how long after its scheduled time the last packet was stamped,
-	// MaxSlip the greatest slip of all.
+	// Slip is how long after its scheduled time, or the begin of the session if that
+	// was later, the last packet was stamped, MaxSlip the greatest slip of all.
 	Slip, MaxSlip time.Duration
 	// Gap is how long after its stamp the packet has left about which the kernel
 	// has told last; 0: none yet.

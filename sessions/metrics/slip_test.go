@@ -17,7 +17,7 @@ func TestSlip(t *testing.T) {
 	if err := registerSlip(reg, slip); err != nil {
 		t.Fatal(err)
 	}
-	want := `# HELP owl_schedule_slip_seconds How long after their scheduled times this program has sent its test packets, those of all streams since its start, in seconds; a quantile is up to an eighth more than the true one. It has none of the labels of streams.
+	want := `# HELP owl_schedule_slip_seconds How long after their scheduled times, or the begin of their session if that was later, this program has sent its test packets, those of all streams since its start, in seconds; a quantile is up to an eighth more than the true one. It has none of the labels of streams.
 # TYPE owl_schedule_slip_seconds summary
 owl_schedule_slip_seconds{quantile="0.5"} 0
 owl_schedule_slip_seconds{quantile="0.9"} 0
