@@ -228,8 +228,9 @@ var (
 	errTaken = errors.New("granted with the test ports of another session")
 )
 
-// ask asks the peer for the session. It returns errUnfit or errTaken when it is
-// to be asked again, from another test port.
+// ask asks the peer for the session, again after a refusal on this connection.
+// It returns errUnfit or errTaken when it is to be asked once more, from another
+// test port.
 func (s *session) ask(ctx context.Context, path Path, again bool) error {
 	var unfit []ports.Port
 	for _, l := range s.unfit {
