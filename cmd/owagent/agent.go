@@ -327,7 +327,11 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 	if err != nil {
 		return err
 	}
-	defer a.engine.Close() // behind the server, whose sessions need it to the end
+	defer func() { // behind the server, whose sessions need it to the end
+		if err := a.engine.Close(); err != nil {
+			log.Error(err.Error())
+		}
+	}()
 	// What serves goes on until the streams have said goodbye to it.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup

@@ -263,7 +263,9 @@ func await(served <-chan error, dieBy time.Duration) error {
 // close gives everything back.
 func (d *daemon) close() {
 	if d.engine != nil {
-		d.engine.Close()
+		if err := d.engine.Close(); err != nil {
+			d.log.Error(err.Error())
+		}
 	}
 	if d.store != nil {
 		d.store.Close()

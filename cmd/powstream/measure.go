@@ -244,7 +244,9 @@ func (m *measurement) close() {
 		m.metrics.Close()
 	}
 	if m.engine != nil {
-		m.engine.Close()
+		if err := m.engine.Close(); err != nil {
+			m.log.Error(err.Error())
+		}
 	}
 	if m.dir != nil {
 		m.dir.Close()

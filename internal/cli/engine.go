@@ -123,7 +123,8 @@ func (o *EngineOptions) Open(clock *clock.Clock, log *slog.Logger) (*Engine, err
 	return e, nil
 }
 
-// Close closes the engine, and then the file, which is whole.
+// Close closes the engine, and then the file. What it returns says, too, why the
+// file is not whole.
 func (e *Engine) Close() error {
 	err := e.Engine.Close()
 	if e.pcap != nil {
