@@ -217,6 +217,12 @@ func TestChronyAuto(t *testing.T) {
 	if s := c.State(); len(s.Sources) != 1 || s.Sources[0].Name != f.name() {
 		t.Errorf("sources %+v, want the one that answers", s.Sources)
 	}
+	f.set(repeating(nil))
+	tr := c.witnesses[0].(*tracker)
+	tr.ask(t.Context())
+	if src := tr.report(time.Now()); src.Err == nil || strings.Contains(src.Err.Error(), "nonexistent") || strings.Count(log.String(), "chronyd at "+f.name()) != 1 {
+		t.Errorf("no answer any more: %v, logged %q; want one line of the place where it was", src.Err, &log)
+	}
 }
 
 func TestSourcesCheck(t *testing.T) {
