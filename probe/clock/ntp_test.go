@@ -150,12 +150,11 @@ func TestNTPHostile(t *testing.T) {
 		}
 	}
 	for name, answer := range map[string][]byte{"nothing": {}, "too little": make([]byte, 47), "garbage": bytes.Repeat([]byte{0xa5}, 1500)} {
-		c, s, _ := asking(t, newResponder(t, func([]byte) []byte { return answer }))
+		_, s, _ := asking(t, newResponder(t, func([]byte) []byte { return answer }))
 		s.ask(t.Context())
 		if src := s.report(time.Now()); src.Synchronized || src.Err == nil {
 			t.Errorf("%s: %+v", name, src)
 		}
-		_ = c
 	}
 }
 
