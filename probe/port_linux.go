@@ -42,6 +42,8 @@ type Port struct {
 	mu        sync.Mutex // guards all below, and all deliveries
 	closed    bool
 	watched   bool // the reader waits for it
+	brought   bool // by a ring: some packet
+	missed    bool // the log was told of packets that no ring brings
 	receiving map[peer]*Receiving
 	sending   map[*Sending]struct{}
 	drained   owamp.Timestamp // what had arrived by then has been delivered

@@ -190,6 +190,7 @@ func (r *Receiving) Close() {
 		return
 	}
 	r.takeDrops()
+	p.tellMissed()
 	r.closed = true
 	if p.receiving[r.peer] == r {
 		delete(p.receiving, r.peer)
