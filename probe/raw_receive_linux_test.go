@@ -374,10 +374,9 @@ func TestRawMissesOtherInterfaces(t *testing.T) {
 		r.Close()
 		receive(t, to, from.Addr(), 14, in.batch).Close() // to be told once
 	}
-	close(said)
 	var all []string
-	for line := range said {
-		all = append(all, line)
+	for len(said) > 0 {
+		all = append(all, <-said)
 	}
 	if len(all) != 1 || !strings.Contains(all[0], missed.Addr().String()) || !strings.Contains(all[0], "packets=5") {
 		t.Errorf("log %q, want one line about 5 packets to %v", all, missed.Addr())
