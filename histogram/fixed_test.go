@@ -128,7 +128,7 @@ func TestNewFixedPanics(t *testing.T) {
 
 func TestFixedAllocatesNothing(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	f := NewFixed(0.0001)
 	delays := spread(1000)

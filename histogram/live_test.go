@@ -207,7 +207,7 @@ func TestLiveMergeAndReset(t *testing.T) {
 
 func TestLiveAllocatesNothing(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	var h Live
 	values := samples(rand.New(rand.NewPCG(15, 16)), 1000)

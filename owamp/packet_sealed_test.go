@@ -126,7 +126,7 @@ func TestSealedPacketForged(t *testing.T) {
 
 func TestSealedPacketsDoNotAllocate(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	for _, rec := range recordings {
 		s, o := rec.seal(t).Sealer(), rec.seal(t).Opener()

@@ -67,6 +67,9 @@ func (c *cards) of(p *Port) *stamp.Card {
 	// That more than one has a card would be strange, for they have one address.
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ctx.Err() != nil { // the engine has just been closed
+		return nil
+	}
 	for _, i := range interfaces {
 		card, asked := c.known[i]
 		if !asked {
@@ -105,7 +108,9 @@ func (c *cards) ask(socket int, i capture.Interface) *stamp.Card {
 
 // close lets go of all cards, which nobody asks any longer.
 func (c *cards) close() error {
+	c.mu.Lock()
 	c.cancel()
+	c.mu.Unlock()
 	c.running.Wait()
 	var errs []error
 	for _, card := range *c.usable.Load() {

@@ -223,6 +223,12 @@ func TestCards(t *testing.T) {
 			if err := e.Close(); err != nil {
 				t.Error(err)
 			}
+			within(t, a, func() error {
+				if card := e.cards.of(&Port{engine: e, addr: netip.AddrPortFrom(a.Addr4, 1), device: "eth0"}); card != nil {
+					t.Errorf("card %q of an engine that is closed", card.Name)
+				}
+				return nil
+			})
 			if fmt.Sprint(asked) != "[eth0]" {
 				t.Errorf("asked for the cards of %v, want eth0 once", asked)
 			}

@@ -137,8 +137,9 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Slip returns how long after their scheduled times packets have been sent, those
-// of all sessions since the engine began.
+// Slip returns how long after their scheduled times, or the begin of their session
+// if that was later, packets have been sent: those of all sessions since the engine
+// began.
 func (e *Engine) Slip() *Distribution { return e.lane.slips.distribution() }
 
 // Transmit returns what the kernel has told about the departure of packets, those

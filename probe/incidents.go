@@ -19,7 +19,8 @@ type Incidents struct {
 	LateReads uint64
 	LateRead  time.Duration
 	// LateSends counts how often packets were sent, or given up, at least
-	// [LateWake] after their scheduled time, LateSend is the most that it was.
+	// [LateWake] after their scheduled time, or the begin of their session if that
+	// was later; LateSend is the most that it was.
 	LateSends uint64
 	LateSend  time.Duration
 	// Refused counts how often the kernel refused to send a packet, which the
@@ -108,6 +109,12 @@ func (m *dropMeter) observe(count uint32, at owamp.Timestamp) {
 		m.counted = count
 	}
 	m.seen = at
+}
+
+// skip takes in the counter as it was at a time, and none of what it has counted
+// since it was last seen.
+func (m *dropMeter) skip(count uint32, at owamp.Timestamp) {
+	m.counted, m.seen = count, at
 }
 
 const (

@@ -26,12 +26,6 @@ const (
 	// shortSleep is the longest sleep that no request ends: such a sleep costs
 	// a little less.
 	shortSleep = 300 * time.Microsecond
-	// yieldEvery is how often the lane lets the runtime schedule its goroutine
-	// anew, which takes the help of other threads, and yieldTime how much time
-	// there must be for that. Else the runtime would insist on it each 10 ms,
-	// packet or not.
-	yieldEvery = 4 * time.Millisecond
-	yieldTime  = 500 * time.Microsecond
 	// tellingSleep is the longest sleep whose end tells how late this host
 	// wakes up, and not how late ppoll(2) allows itself to be.
 	tellingSleep = time.Millisecond
@@ -67,7 +61,6 @@ type lane struct {
 	late  wakeMeter
 
 	priority priority
-	yielded  owamp.Timestamp // when the runtime scheduled the goroutine last
 	last     owamp.Timestamp // when the kernel took the last packet
 }
 
@@ -159,6 +152,7 @@ func (l *lane) take() bool {
 	for _, r := range l.requests {
 		switch s := r.session; {
 		case !r.end:
+			s.begun = l.clock.Now()
 			s.prepare()
 			heap.Push(&l.queue, s)
 		case s.index >= 0:
@@ -211,7 +205,7 @@ func (l *lane) run() {
 			heap.Fix(&l.queue, 0)
 		} else {
 			heap.Pop(&l.queue)
-			close(s.gone)
+			s.finish()
 		}
 	}
 }
@@ -273,11 +267,6 @@ func (l *lane) sleepUntil(at owamp.Timestamp) bool {
 		case left <= 0:
 			return true
 		case left > lead:
-			if left > yieldTime && now.Sub(l.yielded) > yieldEvery {
-				runtime.Gosched()
-				l.yielded = l.clock.Now()
-				continue
-			}
 			d := min(left-lead-left/sleepMargin, longestSleep)
 			if d > rawRest {
 				d -= rawRest / 2 // the last sleep is one that the thread is back from at once

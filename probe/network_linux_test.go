@@ -55,9 +55,11 @@ func TestKnownPath(t *testing.T) {
 				t.Errorf("progress %+v, want %d sent", p, n)
 			}
 			counts := wire.AB.Counts()
-			for counts.Packets-before.Packets < n { // the last are on their way
-				time.Sleep(time.Millisecond)
-				counts = wire.AB.Counts()
+			for deadline := time.Now().Add(20 * time.Second); counts.Packets-before.Packets < n; counts = wire.AB.Counts() {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d packets came over the wire within 20 s, want %d", counts.Packets-before.Packets, n)
+				}
+				time.Sleep(time.Millisecond) // the last are on their way
 			}
 			lost := counts.Lost - before.Lost
 			want := n - lost + counts.Duplicated - before.Duplicated
@@ -218,6 +220,7 @@ func TestPortThatOnlySends(t *testing.T) {
 			peer.Write(packet(seq, 14))
 		}
 	}
+	begin := e.clock.Now()
 	flood()
 	_, done := start(t, p, spec(t, e, to.Addr(), 10*askEvery, 20*time.Microsecond))
 	await(t, "the sender", done)
@@ -234,10 +237,13 @@ func TestPortThatOnlySends(t *testing.T) {
 		if st := r.Stats(); st != (ReceiveStats{Received: 1}) {
 			t.Errorf("stats %+v, want 1 received", st)
 		}
+		if in := r.Incidents(begin, e.clock.Now()); in.Drops != 0 {
+			t.Errorf("%d drops, want none: nobody received what the port did not take", in.Drops)
+		}
 		r.Close()
 		flood()
 	}
-	if st := p.Stats(); st.Strangers != 0 {
-		t.Errorf("%d strangers, want none", st.Strangers)
+	if st := p.Stats(); st != (PortStats{}) {
+		t.Errorf("port stats %+v, want zeros", st)
 	}
 }

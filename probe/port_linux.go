@@ -42,6 +42,8 @@ type Port struct {
 	mu        sync.Mutex // guards all below, and all deliveries
 	closed    bool
 	watched   bool // the reader waits for it
+	brought   bool // by a ring: some packet
+	missed    bool // the log was told of packets that no ring brings
 	receiving map[peer]*Receiving
 	sending   map[*Sending]struct{}
 	drained   owamp.Timestamp // what had arrived by then has been delivered
@@ -185,14 +187,17 @@ func (p *Port) Stats() PortStats {
 
 // countDrops returns how many packets the socket has dropped. p.mu is held.
 func (p *Port) countDrops() uint64 {
-	if !p.closed && p.engine.rings == nil { // rings tell by themselves
-		p.askDrops()
+	if p.watched { // else it has dropped none, and rings tell by themselves
+		if count, ok := p.askDrops(); ok {
+			p.drops.observe(count, p.engine.clock.Now())
+		}
 	}
 	return p.drops.timeline.total
 }
 
-// askDrops asks the socket how many packets it has dropped. p.mu is held.
-func (p *Port) askDrops() {
+// askDrops asks the socket for its counter of dropped packets, those that its
+// filter has refused among them. p.mu is held.
+func (p *Port) askDrops() (count uint32, ok bool) {
 	// linux/sock_diag.h: SO_MEMINFO fills in an array of 32-bit numbers, of
 	// which this one counts the drops.
 	const drops = 8
@@ -200,9 +205,7 @@ func (p *Port) askDrops() {
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	if errno == 0 {
-		p.drops.observe(info[drops], p.engine.clock.Now())
-	}
+	return info[drops], errno == 0
 }
 
 // incidents returns what this host did between two times, both inclusive, to

@@ -234,7 +234,9 @@ func (t *tap) read() (packets int) {
 	}
 	var port *Port
 	before := t.engine.clock.Now()
-	d := newDelivery(t.engine, &t.records, time.Now())
+	// The kernel may have kept packets for that long before anybody could read
+	// them, which is a part of the error of stamps of our own.
+	d := newDelivery(t.engine, &t.records, time.Now().Add(-ringRetire))
 	// While it is read the ring is filled; so once around is enough.
 	for end := t.ring.Taken() + uint64(t.ring.Blocks()); t.ring.Taken() < end && t.ring.Next(&t.frame); packets++ {
 		p := t.receive()
@@ -293,6 +295,7 @@ func (t *tap) deliver(port *Port, d *delivery) {
 	if port.closed {
 		return
 	}
+	port.brought = true
 	p := &t.packet
 	a := stamp.Arrival{Time: p.Time, TTL: p.TTL, DSCP: p.DSCP, HasDSCP: true}
 	d.take(port, port.peerOf(p.Source), p.Length, p.Payload, a)
@@ -361,6 +364,19 @@ func (p *Port) drainRings() {
 	p.looked = began
 	if !p.closed && p.drained.Before(certain) {
 		p.drained = certain
+	}
+}
+
+// tellMissed says in the log, once, that packets come to the port and no ring brings
+// any: they come over another interface than the one that has the port's address.
+// The socket knows, whose filter has refused them. p.mu is held.
+func (p *Port) tellMissed() {
+	if p.closed || p.engine.rings == nil || p.brought || p.missed {
+		return
+	}
+	if n, ok := p.askDrops(); ok && n > 0 {
+		p.missed = true
+		p.engine.log.Warn("packets come to the test port over an interface that has not its address, whose ring is not read; udp sockets would get them", "port", p.addr, "packets", n)
 	}
 }
 

@@ -48,6 +48,11 @@ func TestRawIgnores(t *testing.T) {
 	testWhatIsIgnored(t, Config{Capture: CaptureRaw})
 }
 
+func TestRawUserStamps(t *testing.T) {
+	needRaw(t)
+	testUserStamps(t, CaptureRaw, ringRetire)
+}
+
 // run runs a command in the network of h.
 func run(t *testing.T, h *netlab.Host, command string) {
 	t.Helper()
@@ -329,6 +334,53 @@ func TestRawInterfaceGoesDown(t *testing.T) {
 	run(t, b, "ip link set eth0 up")
 	start(t, from, spec(t, e, to.Addr(), 1000, 5*time.Millisecond)) // until it is up
 	in.wait(t, 10)
+}
+
+// Where packets come in over another interface than that of their address a ring
+// brings none, which is said.
+func TestRawMissesOtherInterfaces(t *testing.T) {
+	needRaw(t)
+	a, b := netlab.NewVeth(t)
+	service := netip.MustParseAddr("10.99.7.1")
+	run(t, b, "ip address add 10.99.7.1/32 dev lo")
+	run(t, a, "ip route add 10.99.7.1 via "+b.Addr4.String())
+	said := make(chan string, 8)
+	e := newEngine(t, Config{Capture: CaptureRaw, Log: slog.New(slog.NewTextHandler(lines(said), &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	from := listenWithin(t, e, a, PortConfig{Addr: a.Addr4})
+	seen, missed := listenWithin(t, e, b, PortConfig{Addr: b.Addr4}), listenWithin(t, e, b, PortConfig{Addr: service})
+	const n = 5
+	for _, to := range []*Port{seen, missed} {
+		in := newInbox()
+		r := receive(t, to, from.Addr(), 14, in.batch)
+		_, done := start(t, from, spec(t, e, to.Addr(), n, time.Millisecond))
+		await(t, "the sender", done)
+		if to == seen {
+			in.wait(t, n)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			to.mu.Lock()
+			refused, ok := to.askDrops()
+			to.mu.Unlock()
+			if ok && refused == n {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d packets have come to the socket of %v, want %d", refused, to.Addr(), n)
+			}
+		}
+		if got := len(in.records()); to == missed && got != 0 {
+			t.Errorf("%d packets came over an interface that is not looked at", got)
+		}
+		r.Close()
+		receive(t, to, from.Addr(), 14, in.batch).Close() // to be told once
+	}
+	var all []string
+	for len(said) > 0 {
+		all = append(all, <-said)
+	}
+	if len(all) != 1 || !strings.Contains(all[0], missed.Addr().String()) || !strings.Contains(all[0], "packets=5") {
+		t.Errorf("log %q, want one line about 5 packets to %v", all, missed.Addr())
+	}
 }
 
 // lines is a writer that passes on what is written to it, as long as there is

@@ -178,6 +178,7 @@ func TestRawTooLong(t *testing.T) {
 		}
 	}
 	e := newRawEngine(t, Config{})
+	e.lane.left.every = 1
 	from := listenWithin(t, e, a, PortConfig{Addr: a.Addr4})
 	for _, tc := range []struct {
 		padding uint32
@@ -201,6 +202,11 @@ func TestRawTooLong(t *testing.T) {
 		if rep := snd.Stop(); len(rep.Skips) != 0 || rep.NextSeq != 5 {
 			t.Errorf("padding %d: report %+v, want 5 packets and no skips", tc.padding, rep)
 		}
+	}
+	needReports(t, e)
+	// The kernel has not been asked about what it refused.
+	if st := settled(t, e, from); st.Asked == 0 || st.Missing > 0 {
+		t.Errorf("asked about %d packets, %d reports missing, want some and none", st.Asked, st.Missing)
 	}
 }
 

@@ -190,6 +190,7 @@ func (r *Receiving) Close() {
 		return
 	}
 	r.takeDrops()
+	p.tellMissed()
 	r.closed = true
 	if p.receiving[r.peer] == r {
 		delete(p.receiving, r.peer)
@@ -221,6 +222,10 @@ func (p *Port) watch() error {
 	}
 	if err := p.engine.addSource(p.fd, p); err != nil {
 		return errors.Join(err, p.deafen())
+	}
+	// What the filter has refused until now was nobody's.
+	if count, ok := p.askDrops(); ok {
+		p.drops.skip(count, p.engine.clock.Now())
 	}
 	p.watched = true
 	p.reports.polled.Store(true)

@@ -44,8 +44,10 @@ type Sending struct {
 
 	// What follows is the lane's until gone is closed.
 	schedule schedule.Generator
+	elapsed  owamp.Interval  // from the start to packet seq
 	due      owamp.Timestamp // of packet seq
 	at       owamp.Timestamp // when to look at the session: due, or later
+	begun    owamp.Timestamp // when the lane took it over
 	index    int             // in the queue, -1: not there
 	seq      uint32
 	skips    skips
@@ -85,7 +87,6 @@ func (p *Port) Send(spec SendSpec) (*Sending, error) {
 		spec:     spec,
 		gone:     make(chan struct{}),
 		schedule: *spec.Schedule,
-		due:      spec.Start,
 		index:    -1,
 		skips:    skips{max: maxSkips},
 		packet:   make([]byte, min(uint64(spec.Sealer.Size())+uint64(spec.Padding), maxDatagram)),
@@ -107,10 +108,12 @@ func (p *Port) Send(spec SendSpec) (*Sending, error) {
 	if err := p.checkOpen(); err != nil {
 		return fail(err)
 	}
-	s.reporter().enable(p.engine, p.card)
+	p.reports.enable(p.engine, p.card)
+	if s.raw != nil { // as long as its packets are not too long
+		p.raw.reports.enable(p.engine, p.card)
+	}
 	if spec.Packets == 0 {
 		s.finish()
-		close(s.gone)
 	} else if err := p.engine.lane.begin(s); err != nil {
 		return fail(err)
 	}
@@ -181,7 +184,8 @@ func (s *Sending) Incidents(from, to owamp.Timestamp) Incidents {
 // prepare gets the first packet ready, and [Sending.next] every other: ahead of
 // the time at which it is due.
 func (s *Sending) prepare() {
-	s.due = s.due.Add(s.schedule.Next())
+	s.elapsed += min(s.schedule.Next(), schedule.Horizon-s.elapsed)
+	s.due = s.spec.Start.Add(s.elapsed)
 	s.at = s.due
 	s.spec.Sealer.Prepare(s.packet, s.seq)
 }
@@ -194,10 +198,13 @@ func (s *Sending) step(l *lane) bool {
 	for range pendingErrors {
 		l.left.begin(s)
 		now := l.clock.Now()
-		slip := now.Sub(s.due)
-		if s.isOverdue(slip) {
+		late := now.Sub(s.due)
+		slip := min(late, now.Sub(s.begun)) // what was overdue at the begin is not this host's doing
+		if s.isOverdue(late) {
 			l.left.cancel(s)
-			l.incidents.sent(now, slip)
+			if slip >= LateWake {
+				l.incidents.sent(now, slip)
+			}
 			return s.skipOverdue(now)
 		}
 		s.spec.Sealer.Finish(s.packet, now, precision)
@@ -266,17 +273,17 @@ func (s *Sending) skipOverdue(now owamp.Timestamp) bool {
 	return true
 }
 
-// isOverdue reports whether a packet that is so late is to be skipped. A host that
+// isOverdue reports whether a packet that is that late is to be skipped. A host that
 // cannot keep up would send every other packet a time-out late, and run out of
 // room to note those between: so once there are many it skips more of them, and
 // is less late for a while.
-func (s *Sending) isOverdue(slip time.Duration) bool {
+func (s *Sending) isOverdue(late time.Duration) bool {
 	timeout := s.spec.Timeout.Duration()
 	switch {
-	case slip > timeout:
+	case late > timeout:
 		s.behind = len(s.skips.ranges) >= manySkips
 		return true
-	case s.behind && slip > timeout/2:
+	case s.behind && late > timeout/2:
 		return true
 	}
 	s.behind = false
@@ -298,7 +305,6 @@ func (s *Sending) skip() bool {
 // packets are due as well.
 func (s *Sending) next(now owamp.Timestamp) bool {
 	if s.seq++; s.seq == s.spec.Packets {
-		s.finish()
 		return false
 	}
 	s.prepare()
@@ -308,7 +314,9 @@ func (s *Sending) next(now owamp.Timestamp) bool {
 	return true
 }
 
+// finish lets go of a session that has run to its end.
 func (s *Sending) finish() {
+	close(s.gone)
 	if s.spec.Done != nil {
 		go s.spec.Done()
 	}

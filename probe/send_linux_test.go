@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"owl/owamp"
+	"owl/owamp/schedule"
 )
 
 // What goes over the wire is the packet as RFC 4656 section 4.1.2 has it, and
@@ -194,6 +196,7 @@ func TestLatePackets(t *testing.T) {
 	from, to := listen(t, e, loopback4), listen(t, e, loopback4)
 	in := newInbox()
 	receive(t, to, from.Addr(), 14, in.batch)
+	begin := time.Now()
 	s := spec(t, e, to.Addr(), 2000, time.Second)
 	s.Start = s.Start.AddDuration(-1990*time.Second - 500*time.Millisecond)
 	s.Timeout = owamp.IntervalOf(100 * time.Second)
@@ -211,6 +214,11 @@ func TestLatePackets(t *testing.T) {
 	if int(rep.NextSeq) != int(recs[0].Seq)+len(in.records()) {
 		t.Errorf("next sequence number %d after %d from %d", rep.NextSeq, len(in.records()), recs[0].Seq)
 	}
+	// They are late since the session began late.
+	late, slip := e.Incidents().LateSend, snd.Progress().MaxSlip
+	if since := time.Since(begin); late > since || slip > since || e.Slip().Sum > 100*since {
+		t.Errorf("this host is said to have been late by %v, slips are up to %v, %v in all", late, slip, e.Slip().Sum)
+	}
 }
 
 func TestTooManySkipsEndTheSession(t *testing.T) {
@@ -223,17 +231,53 @@ func TestTooManySkipsEndTheSession(t *testing.T) {
 		return 0
 	})
 	s := spec(t, e, to.Addr(), 3*maxSkips, 0)
-	snd, err := from.Send(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the end of the session", snd.gone)
+	snd, done := start(t, from, s)
+	await(t, "the end of the session", done)
 	rep := snd.Stop()
 	if rep.NextSeq != 2*maxSkips || len(rep.Skips) != maxSkips {
 		t.Errorf("next sequence number %d with %d skip ranges, want %d with %d", rep.NextSeq, len(rep.Skips), 2*maxSkips, maxSkips)
 	}
 	if err := owamp.ValidateSkips(rep.Skips, rep.NextSeq, s.Packets); err != nil {
 		t.Error(err)
+	}
+}
+
+// However long a peer wants it to be between two packets, none is due before its
+// time: time stamps wrap around after 136 years.
+func TestPacketsThatAreDueInDecades(t *testing.T) {
+	e := newEngine(t, Config{})
+	from, to := listen(t, e, loopback4), listen(t, e, loopback4)
+	in := newInbox()
+	receive(t, to, from.Addr(), 14, in.batch)
+	var far []*Sending
+	for i, slots := range [][]owamp.Slot{
+		{{Type: owamp.SlotFixed, Parameter: math.MaxUint64}},
+		{{Type: owamp.SlotFixed, Parameter: 1 << 63}},
+		{{Type: owamp.SlotFixed, Parameter: 1 << 62}, {Type: owamp.SlotFixed, Parameter: 1 << 62}},
+	} {
+		s := spec(t, e, to.Addr(), math.MaxUint32, 0)
+		var err error
+		if s.Schedule, err = schedule.New(owamp.SID{byte(i)}, slots); err != nil {
+			t.Fatal(err)
+		}
+		s.Timeout = math.MaxUint64
+		snd, err := from.Send(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		far = append(far, snd)
+	}
+	near, done := start(t, from, spec(t, e, to.Addr(), 10, time.Millisecond))
+	await(t, "a session whose packets are due now", done)
+	in.wait(t, 10)
+	for i, snd := range append(far, near) {
+		want := owamp.SendReport{SID: owamp.SID{1}}
+		if snd == near {
+			want.NextSeq = 10
+		}
+		if d := cmp.Diff(want, snd.Stop()); d != "" {
+			t.Errorf("session %d: %s", i, d)
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ type PortStats struct {
 type SendSpec struct {
 	Remote   netip.AddrPort // where its packets go
 	Start    owamp.Timestamp
-	Schedule *schedule.Generator // at the session's begin; not advanced
+	Schedule *schedule.Generator // at the session's begin; not advanced; see [schedule.Horizon]
 	Packets  uint32
 	// Timeout is how late a packet may still be sent; later, it is skipped.
 	Timeout owamp.Interval
@@ -97,17 +97,17 @@ type SendSpec struct {
 	// zeros.
 	PadSource io.Reader
 	DSCP      uint8
-	// Done, if not nil, is called once all packets are sent or skipped, on a
-	// goroutine of its own. It is not called for a session that was stopped
-	// before.
+	// Done, if not nil, is called once all packets are sent or skipped, or so many
+	// ranges of them are skipped that the session ends early, on a goroutine of
+	// its own. It is not called for a session that was stopped before.
 	Done func()
 }
 
 // SendProgress is how far the sending of a session has come.
 type SendProgress struct {
 	Sent, Skipped uint32
-	// Slip is how long after its scheduled time the last packet was stamped,
-	// MaxSlip the greatest slip of all.
+	// Slip is how long after its scheduled time, or the begin of the session if that
+	// was later, the last packet was stamped, MaxSlip the greatest slip of all.
 	Slip, MaxSlip time.Duration
 	// Gap is how long after its stamp the packet has left about which the kernel
 	// has told last; 0: none yet.

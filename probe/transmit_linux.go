@@ -169,7 +169,7 @@ func (d *departures) end(s *Sending, sent owamp.Timestamp, errno syscall.Errno) 
 	s.asking = nil
 	a := &d.asks[d.slot]
 	r := a.reporter
-	if errno != 0 {
+	if errno != 0 || r != s.reporter() { // sent after all, but without asking
 		*a = ask{}
 		if !d.own { // who knows whether the kernel has counted this one
 			d.restart(r)
@@ -231,7 +231,7 @@ func (d *departures) read(now owamp.Timestamp) {
 				d.match(a.reporter, r)
 			}
 		}
-		if a.reporter != nil && now.Sub(a.sent) > reportWithin {
+		if a.reporter != nil && now.Sub(a.sent).Abs() > reportWithin { // or the clock was set back
 			d.miss(a)
 		}
 	}

@@ -131,7 +131,7 @@ func (b *Broker) board(due time.Time, over owamp.Timestamp) *seat {
 	if b.alone {
 		c := newCohort(b)
 		t := c.add(due, over)
-		b.depart(c)
+		_ = b.depart(c) // it has a seat
 		return t
 	}
 	i := slices.IndexFunc(b.forming, func(c *cohort) bool { return c.fits(over) })
@@ -144,13 +144,18 @@ func (b *Broker) board(due time.Time, over owamp.Timestamp) *seat {
 	return t
 }
 
-// depart sets c up. b.mu is held.
-func (b *Broker) depart(c *cohort) {
+// depart sets c up, unless all seats of it are empty: then whoever left the last
+// is about to drop it. b.mu is held.
+func (b *Broker) depart(c *cohort) (departed bool) {
 	c.mu.Lock()
-	c.departed = true
+	c.departed = len(c.seats) > 0
+	departed = c.departed
 	c.mu.Unlock()
-	b.settingUp++
-	go c.run()
+	if departed {
+		b.settingUp++
+		go c.run()
+	}
+	return departed
 }
 
 // dispatch lets the cohorts depart that are due, one at a time while the server
@@ -166,9 +171,10 @@ func (b *Broker) dispatch() {
 			b.lookAfter(wait)
 			return
 		}
-		b.away.tried = b.away.wait > 0
 		b.remove(first)
-		b.depart(first)
+		if b.depart(first) {
+			b.away.tried = b.away.wait > 0
+		}
 	}
 }
 

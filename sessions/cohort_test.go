@@ -14,6 +14,7 @@ import (
 	"owl/owamp"
 	"owl/probe"
 	"owl/sessions"
+	"owl/sessions/internal/memwire"
 	"owl/sessions/ports"
 	"owl/sessions/server"
 )
@@ -41,7 +42,7 @@ func (w *world) gather(n int, cfg sessions.StreamConfig, change func(i int, cfg 
 	for i := range n {
 		cfg := cfg
 		cfg.Broker, cfg.Pool, cfg.Clock = c.broker, c.pool, w.clock
-		cfg.Random = seeded(fmt.Sprint("stream ", i))
+		cfg.Random = memwire.Random(fmt.Sprint("stream ", i))
 		cfg.Log = w.logger(slog.LevelInfo).With("stream", i)
 		cfg.Delay = time.Duration(i) * 2 * time.Millisecond
 		cfg.Send = i%2 == 1

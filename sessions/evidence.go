@@ -154,7 +154,7 @@ type trial struct {
 	inside    func() uint64                                  // packets that were lost inside this program; nil: none
 	sends     bool                                           // this host sends
 	told      func(*LossBurst)                               // of each burst; nil: nobody wants to know
-	sent      *owamp.SendReport                              // what the sender says; nil: nothing yet
+	sent      *owamp.SendReport                              // what this host has sent; nil where it receives
 
 	delay              time.Duration   // of the last packet, by both clocks
 	came               bool            // one has come
@@ -293,16 +293,17 @@ func (t *trial) keep(b *LossBurst) {
 }
 
 // end ends the trial of a session in which, after all, so many packets were
-// lost: what the sender did not send was not, and what was declared last may not
-// count.
-func (t *trial) end(lost uint64) Evidence {
+// lost: what the sender reports that it did not send was not, and what was
+// declared last may not count. Reported is nil where there is no report, or where
+// it was known before any packet was found to be lost.
+func (t *trial) end(lost uint64, reported *owamp.SendReport) Evidence {
 	t.close()
 	e := &t.evidence
 	e.Lost = LossCount{}
 	for i := range e.Bursts {
 		b := &e.Bursts[i]
-		if t.sent != nil {
-			b.Lost.remove(unsent(t.sent, b.First, b.Last))
+		if reported != nil {
+			b.Lost.remove(unsent(reported, b.First, b.Last))
 		}
 		e.Lost.Add(&b.Lost)
 	}

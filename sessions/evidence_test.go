@@ -4,15 +4,18 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"owl/owamp"
+	"owl/owamp/window"
 	"owl/probe"
 	"owl/probe/host"
 	"owl/sessions/internal/memwire"
+	"owl/sessions/recorder"
 )
 
 const trialBegin owamp.Timestamp = 0xeaf0_0000_0000_0000
@@ -90,7 +93,7 @@ func TestBursts(t *testing.T) {
 	tr.settled(9)
 	lose(tr, 10, 12)
 	check([2]uint32{3, 6}, [2]uint32{10, 10})
-	e := tr.end(6)
+	e := tr.end(6, nil)
 	check([2]uint32{3, 6}, [2]uint32{10, 10}, [2]uint32{12, 12})
 	if d := cmp.Diff(*told, e.Bursts); d != "" {
 		t.Errorf("kept (-told +kept)\n%s", d)
@@ -108,7 +111,7 @@ func TestLongBurst(t *testing.T) {
 	for seq := range uint32(250) {
 		lose(tr, seq)
 	}
-	tr.end(250)
+	tr.end(250, nil)
 	if d := cmp.Diff([][2]uint32{{0, 99}, {100, 199}, {200, 249}}, ranges(*told)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
@@ -142,7 +145,7 @@ func TestWhenTheHostIsAsked(t *testing.T) {
 	tr.sends = true
 	come(tr, 9, time.Hour)
 	lose(tr, 10)
-	tr.end(1)
+	tr.end(1, nil)
 	if d := cmp.Diff([][2]time.Duration{{750 * ms, 1250 * ms}}, w.asked); d != "" {
 		t.Errorf("sending: (-want +got)\n%s", d)
 	}
@@ -178,7 +181,7 @@ func TestVerdict(t *testing.T) {
 		tr, told := try(&tt.witness)
 		tr.sends, tr.inside = tt.sends, func() uint64 { return tt.inside }
 		lose(tr, 7, 8, 9)
-		e := tr.end(3)
+		e := tr.end(3, nil)
 		if e.Lost != tt.want || len(*told) != 1 || (*told)[0].Lost != tt.want {
 			t.Errorf("%s: %v, told %v, want %v", tt.name, e.Lost, *told, tt.want)
 		}
@@ -186,7 +189,7 @@ func TestVerdict(t *testing.T) {
 	// With nobody to ask, nobody knows.
 	tr := new(trial)
 	lose(tr, 7)
-	if e := tr.end(1); e.Lost != (LossCount{CauseUnknown: 1}) {
+	if e := tr.end(1, nil); e.Lost != (LossCount{CauseUnknown: 1}) {
 		t.Errorf("nobody asked: %v", e.Lost)
 	}
 }
@@ -202,7 +205,7 @@ func TestLostInsideOnce(t *testing.T) {
 	lose(tr, 10, 11, 12)
 	tr.settled(20)
 	lose(tr, 20)
-	e := tr.end(5)
+	e := tr.end(5, nil)
 	if want := (LossCount{CauseHost: 2, CauseNetwork: 3}); e.Lost != want || (*told)[1].Lost[CauseHost] != 2 {
 		t.Errorf("%v, want %v", e.Lost, want)
 	}
@@ -244,8 +247,7 @@ func TestEvidenceAddsUp(t *testing.T) {
 				want++
 			}
 		}
-		tr.sent = report
-		e := tr.end(want)
+		e := tr.end(want, report)
 		if e.Lost.Total() != want || e.Lost[CauseUnknown] != 0 {
 			t.Fatalf("%v of %d lost packets", e.Lost, want)
 		}
@@ -271,7 +273,7 @@ func TestEvidenceAddsUp(t *testing.T) {
 func TestEvidenceOfUntold(t *testing.T) {
 	tr, _ := try(&witness{activity: host.Activity{Known: true}})
 	lose(tr, 4)
-	if e := tr.end(3); e.Lost != (LossCount{CauseNetwork: 1, CauseUnknown: 2}) {
+	if e := tr.end(3, nil); e.Lost != (LossCount{CauseNetwork: 1, CauseUnknown: 2}) {
 		t.Errorf("%v", e.Lost)
 	}
 }
@@ -282,11 +284,47 @@ func TestUnsentIsNotTold(t *testing.T) {
 	tr.sends = true
 	tr.sent = &owamp.SendReport{NextSeq: 10, Skips: []owamp.SkipRange{{First: 3, Last: 5}}}
 	lose(tr, 2, 3, 4, 5, 6, 10, 11)
-	if e := tr.end(2); e.Lost != (LossCount{CauseNetwork: 2}) {
+	if e := tr.end(2, nil); e.Lost != (LossCount{CauseNetwork: 2}) {
 		t.Errorf("%v", e.Lost)
 	}
 	if d := cmp.Diff([][2]uint32{{2, 2}, {6, 6}}, ranges(*told)); d != "" {
 		t.Errorf("told (-want +got)\n%s", d)
+	}
+}
+
+// Nor does it make others count less where bursts on both sides of it are joined.
+func TestUnsentBetweenBursts(t *testing.T) {
+	tr, _ := try(&witness{activity: host.Activity{Known: true}})
+	tr.sends = true
+	tr.sent = &owamp.SendReport{NextSeq: 1000}
+	lost := uint64(0)
+	for seq := uint32(0); seq < 4*maxBursts; seq += 2 {
+		tr.sent.Skips = append(tr.sent.Skips, owamp.SkipRange{First: seq + 1, Last: seq + 1})
+		lose(tr, seq, seq+1)
+		lost++
+	}
+	if e := tr.end(lost, nil); e.Lost != (LossCount{CauseNetwork: lost}) || len(e.Bursts) != maxBursts {
+		t.Errorf("%v in %d bursts, want %d in the network, in %d", e.Lost, len(e.Bursts), lost, maxBursts)
+	}
+}
+
+// A report may come while packets that are lost are still told of.
+func TestReportedWhileObserved(t *testing.T) {
+	tally := NewTally(new(memwire.Clock))
+	tally.Attribute(new(witness), nil)
+	track := tally.Track()
+	var observing sync.WaitGroup
+	observing.Go(func() {
+		for seq := range uint32(20) {
+			track.Observe([]owamp.Record{{Seq: seq, Sent: due(seq)}})
+			track.Settled(seq + 1)
+		}
+	})
+	track.Reported(&owamp.SendReport{NextSeq: 20, Skips: []owamp.SkipRange{{First: 3, Last: 5}}})
+	observing.Wait()
+	track.Settle(recorder.Report{Ledger: window.Ledger{Lost: 17, NotSent: 3}}, probe.ReceiveStats{})
+	if s := tally.Snapshot(); s.Lost != 17 || s.LostBy != (LossCount{CauseUnknown: 17}) {
+		t.Errorf("lost %d, by cause %v; want 17 of unknown cause", s.Lost, s.LostBy)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"owl/owamp"
 	"owl/probe"
 	"owl/sessions"
+	"owl/sessions/internal/memwire"
 	"owl/sessions/ports"
 )
 
@@ -36,7 +37,7 @@ func TestWithoutDirectory(t *testing.T) {
 			config(15_000, time.Millisecond, time.Second),
 			toPeer(100, 10*time.Millisecond, time.Second),
 		} {
-			cfg.Dial, cfg.Clock, cfg.Random = w.dial, w.clock, seeded("stream")
+			cfg.Dial, cfg.Clock, cfg.Random = w.dial, w.clock, memwire.Random("stream")
 			cfg.Log = w.logger(slog.LevelInfo)
 			cfg.Pool, cfg.Scratch = pool, scratch
 			cfg.Part = 10 // there is nowhere to write of it

@@ -59,8 +59,8 @@ func (s *sent) isOver() bool {
 // send sends the session until it ends, whichever way. It returns the time up to
 // which what was sent covers the schedule.
 func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
-	complete := make(chan struct{})
-	sending, err := s.beginSending(func() { close(complete) })
+	over := make(chan struct{})
+	sending, err := s.beginSending(func() { close(over) })
 	if err != nil {
 		return s.start, &failure{GapLocalOverload, err}
 	}
@@ -69,8 +69,10 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 	began, beganMono := s.cfg.Clock.Now(), time.Now()
 
 	var lost error
+	complete := false
 	select {
-	case <-complete:
+	case <-over:
+		complete = true
 		// A receiver drops what was sent less than a time-out before it is told
 		// to stop, and it may know by itself when that is over.
 		lost = s.outlast(ctx, s.cfg.Timeout.Duration()+s.cfg.EndDelay)
@@ -86,7 +88,7 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 
 	going := ctx.Err() == nil
 	s.sent.report, s.sent.at, s.sent.steps = report, time.Now(), s.cfg.Clock.Steps()
-	s.sent.stopped = lost == nil && (!going || report.NextSeq == s.spec.Packets)
+	s.sent.stopped = lost == nil && (!going || complete || report.NextSeq == s.spec.Packets)
 	s.sent.until, err = s.sentUntil(report.NextSeq)
 	s.track.Sent(report, s.spec.Packets)
 	switch {
@@ -106,13 +108,15 @@ func (s *session) send(ctx context.Context) (owamp.Timestamp, error) {
 		return s.start, &failure{GapLocalOverload, err}
 	case going && lost != nil:
 		return s.sent.until, &failure{GapControlLost, fmt.Errorf("session %v: %w", s.spec.SID, lost)}
+	case going && complete && s.sent.until != s.end:
+		return s.sent.until, &failure{GapLocalOverload, fmt.Errorf("session %v: so many packets were skipped that it ended early, at packet %d", s.spec.SID, report.NextSeq)}
 	case going && s.sent.until != s.end:
 		return s.sent.until, &failure{GapControlLost, fmt.Errorf("session %v: the peer stopped it early", s.spec.SID)}
 	}
 	return s.sent.until, nil
 }
 
-// beginSending begins to send; done is called when all is sent.
+// beginSending begins to send; done is called when all is sent, or will never be.
 func (s *session) beginSending(done func()) (ports.Sending, error) {
 	gen, err := schedule.New(s.spec.SID, s.spec.Slots)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -276,4 +277,32 @@ func (w *world) wires(meddle func(n int, conn net.Conn) net.Conn) func(context.C
 		p.Conn = meddle(n, p.Conn)
 		return p, nil
 	}
+}
+
+// A host that has skipped more packets than it can note ends the session. What the
+// peer has recorded by then is fetched, and whose fault the rest is is said.
+func TestGivingUp(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		const n, sent = 300, 150
+		w.net.GiveUp = func(_ netip.AddrPort, seq uint32) bool { return seq == sent }
+		h := w.serve(10*time.Millisecond, nil)
+		w.start(toPeer(n, 100*time.Millisecond, 2*time.Second))
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		s := w.stream.Snapshot()
+		w.finish(h)
+		all := w.spans(".owp")
+		if len(all) < 3 {
+			t.Fatalf("%d sessions in 3 minutes", len(all))
+		}
+		for _, of := range all[:len(all)-1] { // the last one was cut short
+			if head, recs, _ := w.session(of); head.NextSeq != sent || len(recs) != sent {
+				t.Errorf("%d records, next sequence number %d, want %d of each", len(recs), head.NextSeq, sent)
+			}
+		}
+		if len(s.Gaps) != 1 || s.Gaps[sessions.GapLocalOverload] == 0 || s.Received < 3*sent || s.Lost != 0 {
+			t.Errorf("received %d, lost %d, gaps %v; want gaps for %v alone", s.Received, s.Lost, s.Gaps, sessions.GapLocalOverload)
+		}
+	})
 }

@@ -200,20 +200,20 @@ func (s *session) negotiate(ctx context.Context) error {
 		return err
 	}
 	s.client = client
-	for {
-		err := s.ask(ctx, path)
+	for again := false; ; again = true {
+		err := s.ask(ctx, path, again)
 		switch {
 		case err == nil:
 			return s.seat.agree(ctx)
-		case !errors.Is(err, errUnfit) && !errors.Is(err, errAnew):
+		case !errors.Is(err, errUnfit) && !errors.Is(err, errTaken):
 			return err
 		}
 		s.unfit, s.lease = append(s.unfit, s.lease), nil
 		if len(s.unfit) == maxUnfit {
 			return &failure{GapLocalOverload, fmt.Errorf("the peer's test ports collide with those of other sessions from %d ports: %w", maxUnfit, ports.ErrNoPort)}
 		}
-		if errors.Is(err, errAnew) {
-			return err
+		if errors.Is(err, errTaken) {
+			return errAnew // on another connection, so that the peer drops the session
 		}
 	}
 }
@@ -226,14 +226,18 @@ func (s *session) forgetUnfit() {
 	s.unfit = nil
 }
 
-// errUnfit says that the peer may grant the session from another test port.
-var errUnfit = errors.New("to be asked for from another test port")
+var (
+	// errUnfit says that the peer may grant the session from another test port.
+	errUnfit = errors.New("to be asked for from another test port")
+	// errTaken says that the peer has granted the session with the two ports of
+	// another one.
+	errTaken = errors.New("granted with the test ports of another session")
+)
 
-// ask asks the peer for the session. It returns errUnfit or errAnew when it is
-// to be asked again, from another test port: where the session was granted, and
-// cannot be had with these ports, on another connection, so that the peer drops
-// it.
-func (s *session) ask(ctx context.Context, path Path) error {
+// ask asks the peer for the session, again after a refusal on this connection.
+// It returns errUnfit or errTaken when it is to be asked once more, from another
+// test port.
+func (s *session) ask(ctx context.Context, path Path, again bool) error {
 	var unfit []ports.Port
 	for _, l := range s.unfit {
 		unfit = append(unfit, l.Port)
@@ -262,14 +266,14 @@ func (s *session) ask(ctx context.Context, path Path) error {
 	switch {
 	case err != nil:
 		return err
-	case a.Accept == owamp.AcceptTemporaryLimit && len(s.unfit) == 0:
+	case a.Accept == owamp.AcceptTemporaryLimit && !again:
 		return errUnfit // perhaps it has no port left to pair with this one
 	case a.Accept != owamp.AcceptOK:
 		return &failure{GapRefused, fmt.Errorf("Server denied test: %v: %v", path.Peer, a.Accept)} //nolint:staticcheck // the reference's words
 	}
 	*theirs = netip.AddrPortFrom(path.Peer, a.Port)
 	if !s.lease.Fix(a.Port) {
-		return errAnew // the two ports are another session's already
+		return errTaken
 	}
 	if s.cfg.Send {
 		s.spec.SID = a.SID

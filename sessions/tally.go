@@ -166,6 +166,8 @@ type Track struct {
 	// Whose losses there were; a matter of whoever calls Observe and Settled, and
 	// later settles the session.
 	trial trial
+	// What the sender reports, apart from that: it comes while packets still do.
+	reported *owamp.SendReport
 
 	// Guarded by tally.mu.
 	over bool   // the sending
@@ -220,8 +222,9 @@ func (tr *Track) Witness(local netip.Addr, incidents func(from, to owamp.Timesta
 func (tr *Track) Settled(below uint32) { tr.trial.settled(below) }
 
 // Reported says what the sender reports of a session that this host records:
-// what it did not send was not lost. It is called before [Track.Settle].
-func (tr *Track) Reported(sent *owamp.SendReport) { tr.trial.sent = sent }
+// what it did not send was not lost. It is called by who calls [Track.Settle],
+// before that; packets may be observed meanwhile.
+func (tr *Track) Reported(sent *owamp.SendReport) { tr.reported = sent }
 
 // Evidence says of a session that is settled whose its losses were.
 func (tr *Track) Evidence() Evidence { return tr.trial.evidence }
@@ -309,7 +312,7 @@ func (t *Tally) mark(r *owamp.Record) {
 // Settle adds a session that was recorded to what is settled, and leaves.
 func (tr *Track) Settle(r recorder.Report, st probe.ReceiveStats) {
 	t := tr.tally
-	evidence := tr.trial.end(uint64(r.Ledger.Lost))
+	evidence := tr.trial.end(uint64(r.Ledger.Lost), tr.reported)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.running, tr)
@@ -364,7 +367,7 @@ func (tr *Track) Fetched(received, lost uint32) {
 	delete(t.running, tr)
 	got := min(uint64(received), tr.owed)
 	missed := min(uint64(lost), tr.owed-got)
-	evidence := tr.trial.end(missed)
+	evidence := tr.trial.end(missed, nil)
 	t.s.LostBy.Add(&evidence.Lost)
 	t.s.Received += got
 	t.s.Lost += missed

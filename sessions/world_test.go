@@ -8,9 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -133,7 +131,7 @@ func (w *world) serveOn(ln *memwire.Listener, on net.Listener, change func(*serv
 	cfg := server.Config{
 		Clock:    w.net.Clocks[there],
 		Prober:   w.net,
-		Random:   seeded("server"),
+		Random:   memwire.Random("server"),
 		Log:      slog.New(slog.DiscardHandler),
 		Store:    store,
 		Settings: server.Settings{EndDelay: time.Second},
@@ -167,23 +165,6 @@ func (h *host) stop() {
 	}
 }
 
-// seeded returns octets that are the same in every run.
-func seeded(name string) io.Reader {
-	return &sharedRandom{random: rand.NewChaCha8(sha256.Sum256([]byte(name)))}
-}
-
-// A sharedRandom is for all goroutines.
-type sharedRandom struct {
-	mu     sync.Mutex
-	random *rand.ChaCha8
-}
-
-func (r *sharedRandom) Read(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.random.Read(b)
-}
-
 // start completes cfg and begins to measure.
 func (w *world) start(cfg sessions.StreamConfig) {
 	w.t.Helper()
@@ -203,7 +184,7 @@ func (w *world) startWith(cfg sessions.StreamConfig) {
 	}
 	cfg.Clock = w.clock
 	cfg.Prober = w.net
-	cfg.Random = seeded("stream")
+	cfg.Random = memwire.Random("stream")
 	cfg.Log = w.logger(slog.LevelInfo)
 	cfg.Names = func(from, to netip.Addr) stats.Names { return stats.Names{From: from.String(), To: to.String()} }
 	cfg.Written = func(path string) {
@@ -334,19 +315,11 @@ func wantChain(t *testing.T, spans []span) {
 // session reads the file that covers s.
 func (w *world) session(s span) (*owp.Header, []owamp.Record, []owamp.SkipRange) {
 	w.t.Helper()
-	f, err := os.Open(filepath.Join(w.dir, sessions.FileName(s.start, s.end, ".owp")))
+	r, err := owp.Open(filepath.Join(w.dir, sessions.FileName(s.start, s.end, ".owp")))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	r, err := owp.NewReader(f, info.Size())
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	defer r.Close()
 	var recs []owamp.Record
 	for rec, err := range r.Records() {
 		if err != nil {

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"owl/cmd/internal/archiving"
 	"owl/internal/agentfile"
 	"owl/internal/cli"
@@ -36,7 +38,8 @@ type agent struct {
 	engine    *cli.Engine
 	prober    ports.Prober
 	names     *hostname.Cache
-	collector *metrics.Collector // nil: nobody wants metrics
+	registry  *prometheus.Registry // nil: nobody wants metrics
+	collector *metrics.Collector   // likewise
 	labels    *labelCollector
 	keys      keyring
 	scratch   string
@@ -45,19 +48,22 @@ type agent struct {
 	end       context.CancelFunc
 	first     *agentfile.Config // what its file said when it began
 
-	reloading sync.Mutex          // held while streams change
-	brokers   map[route]*broker   // changed with them
-	archiver  *archiving.Archiver // likewise; nil: results go nowhere
+	reloading sync.Mutex        // held while streams change
+	brokers   map[route]*broker // changed with them
 
 	mu      sync.Mutex // guards what follows, and is held for a moment only
 	cfg     *agentfile.Config
 	pools   map[string]*ports.Pool // by device
 	streams map[agentfile.Key]*stream
 	server  *half // nil: none
+	// archiver is nil where results go nowhere; it changes with the streams, and
+	// then from nil.
+	archiver *archiving.Archiver
 }
 
 // newAgent reads the file and returns an agent without a stream, whose streams
-// end with ctx. What it opened is given back by close.
+// end with ctx. The caller closes its engine when nothing needs that any more,
+// and what else it opened by close.
 func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (*agent, error) {
 	name, err := o.hostName()
 	if err != nil {
@@ -106,19 +112,10 @@ func (a *agent) serveMetrics(ctx context.Context, addr string) error {
 	if err := reg.Register(a.labels); err != nil {
 		return err
 	}
-	if err := metrics.Clock(reg, a.clock.State); err != nil {
+	if err := metrics.Process(reg, a.engine, a.clock.State, a.monitor.Latest); err != nil {
 		return err
 	}
-	if err := metrics.Slip(reg, a.engine.Slip); err != nil {
-		return err
-	}
-	if err := metrics.Transmit(reg, a.engine); err != nil {
-		return err
-	}
-	a.collector = c
-	if err := metrics.Host(reg, a.monitor.Latest, a.engine.Incidents); err != nil {
-		return err
-	}
+	a.registry, a.collector = reg, c
 	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
 	if err != nil {
 		return err
@@ -322,7 +319,7 @@ func (a *agent) reloadAndTell() {
 	}
 }
 
-// close ends all streams, and gives everything back.
+// close ends all streams, and gives back what they had.
 func (a *agent) close() {
 	a.end() // before the lock: a reload that comes now finds the end
 	a.reloading.Lock()
@@ -332,7 +329,6 @@ func (a *agent) close() {
 	for _, p := range a.pools {
 		p.Close()
 	}
-	a.engine.Close()
 	if a.archiver != nil {
 		a.archiver.Close()
 	}
@@ -346,6 +342,11 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 	if err != nil {
 		return err
 	}
+	defer func() { // behind the server, whose sessions need it to the end
+		if err := a.engine.Close(); err != nil {
+			log.Error(err.Error())
+		}
+	}()
 	// What serves goes on until the streams have said goodbye to it.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup

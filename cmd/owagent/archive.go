@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"owl/archive"
+	"owl/archive/metrics"
 	"owl/archive/queue"
 	"owl/cmd/internal/archiving"
 	"owl/internal/agentfile"
@@ -35,15 +36,21 @@ func destinations(file string, cfg *agentfile.Config) (specs []*archive.Spec, di
 		}
 		specs = append(specs, read...)
 	}
-	if dirs = cfg.Archiving.Defaults; dirs == nil {
-		for _, dir := range hostArchives {
-			if _, err := os.Stat(dir); err == nil {
-				dirs = []string{dir}
-				break
-			}
+	return specs, defaultArchives(cfg), errors.Join(errs...)
+}
+
+// defaultArchives returns the directories of archives that cfg has, or else this
+// host.
+func defaultArchives(cfg *agentfile.Config) (dirs []string) {
+	if dirs = cfg.Archiving.Defaults; dirs != nil {
+		return dirs
+	}
+	for _, dir := range hostArchives {
+		if _, err := os.Stat(dir); err == nil {
+			return []string{dir}
 		}
 	}
-	return specs, dirs, errors.Join(errs...)
+	return nil
 }
 
 // queueConfig returns the queue of cfg.
@@ -68,13 +75,32 @@ func (a *agent) archive(cfg *agentfile.Config) error {
 	case len(specs)+len(dirs) == 0:
 		return nil
 	}
-	a.archiver, err = archiving.Open(a.life, archiving.Config{
+	archiver, err := archiving.Open(a.life, archiving.Config{
 		Queue:    queueConfig(cfg),
 		Specs:    specs,
 		Defaults: dirs,
 		Log:      a.log,
 	})
+	if err != nil {
+		return err
+	}
+	if a.registry != nil {
+		err = metrics.Register(a.registry, archiver.Queue().Stats, nil)
+	}
+	a.mu.Lock()
+	a.archiver = archiver
+	a.mu.Unlock()
 	return err
+}
+
+// queued returns the queue of results; nil: they go nowhere.
+func (a *agent) queued() *queue.Queue {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.archiver == nil {
+		return nil
+	}
+	return a.archiver.Queue()
 }
 
 // results say what becomes of what a stream measures.

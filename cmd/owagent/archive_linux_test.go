@@ -20,7 +20,7 @@ func TestArchive(t *testing.T) {
 	t.Parallel()
 	peer := start(t, serverHalf)
 	to := archivingtest.New(t)
-	const file = "host: here\n" + short + `
+	const file = "host: here\nmetrics: 127.0.0.1:0\n" + short + `
 streams: [{name: both, peer: %q, direction: both, part: 5, dir: files}]
 queue: {path: %q, keep: 1h}
 archives:
@@ -49,6 +49,15 @@ archives:
 		t.Errorf("queue list: %+v", list)
 	}
 	id := list.Standings[0].ID
+	if st := a.status(t); len(st.Archives) != 2 || st.Archives[0].Name != "http" || st.Archives[0].Delivered < 4 || st.Archives[1].Waiting+st.Archives[1].Queued < 4 {
+		t.Errorf("status: %+v", st.Archives)
+	}
+	body := testprog.Scrape(t, a.metrics)
+	for _, want := range []string{`owl_archive_delivered_total{destination="http"} `, `owl_archive_waiting{destination="nobody"} `} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s among the metrics", want)
+		}
+	}
 	code, stdout, stderr = a.ask(t, "queue", "show", id)
 	if code != 0 || stderr != "" || !strings.Contains(stdout, `"id": "`+id+`"`) || !strings.Contains(stdout, "connection refused") {
 		t.Errorf("queue show: code %d\n%s%s", code, stdout, stderr)
@@ -74,7 +83,7 @@ archives:
 	other := archivingtest.New(t)
 	a.write(t, text+"  - {archiver: http, data: {_url: 7}}\n")
 	code, stdout, stderr = a.ask(t, "reload")
-	if want := "owagent: " + a.config + ":8: archives: /data/_url: "; code != 1 || stdout != "" || !strings.Contains(stderr, want) {
+	if want := "owagent: " + a.config + ":9: archives: /data/_url: "; code != 1 || stdout != "" || !strings.Contains(stderr, want) {
 		t.Errorf("reload: code %d, want %s\n%s%s", code, want, stdout, stderr)
 	}
 	a.write(t, text+fmt.Sprintf("  - {archiver: http, data: {_url: %q}}\n", other.URL)+"archive_each: subsession\n")

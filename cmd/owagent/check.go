@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"owl/internal/agentfile"
+	"owl/internal/cli"
 	"owl/internal/table"
 )
 
@@ -43,7 +44,8 @@ func check(o *options, stdout io.Writer) error {
 	for _, dir := range dirs {
 		fmt.Fprintf(stdout, "results go to the archives in %s\n", table.Plain(dir))
 	}
-	for _, line := range append(cfg.Engine.Describe(), describeClock(&cfg.Clock)...) {
+	asked := cli.ClockOptions{Sources: cfg.Clock}
+	for _, line := range append(cfg.Engine.Describe(), asked.Describe()...) {
 		fmt.Fprintln(stdout, line)
 	}
 	for _, line := range slices.Concat(cfg.Remarks, keyNotes, serverNotes, warnDescriptors(cfg)) {

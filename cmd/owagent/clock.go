@@ -103,19 +103,3 @@ func (st *status) clockLine() string {
 	}
 	return "clock: " + strings.Join(parts, "; ")
 }
-
-// describeClock says in a line each who is asked about the clock.
-func describeClock(s *clock.Sources) []string {
-	var lines []string
-	if len(s.NTP) > 0 {
-		every := s.Every
-		if every == 0 {
-			every = clock.DefaultEvery
-		}
-		lines = append(lines, fmt.Sprintf("clock: asks %s every %v", strings.Join(s.NTP, ", "), every))
-	}
-	if s.Chrony != clock.ChronyAuto {
-		lines = append(lines, "clock: chrony "+s.Chrony)
-	}
-	return lines
-}

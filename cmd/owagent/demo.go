@@ -94,6 +94,7 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		Store:  store,
 	})
 	work.Go(func() {
+		defer store.Close()
 		if err := srv.Serve(serving, ln); err != nil {
 			log.Error(err.Error())
 		}

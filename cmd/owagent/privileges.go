@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"owl/internal/agentfile"
@@ -41,5 +44,24 @@ func become(id privilege.Identity, cfg *agentfile.Config, socket string) error {
 	if err := os.Chown(socket, id.UID, id.GID); err != nil {
 		return err
 	}
+	if err := makeQueueDirectory(id, cfg); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
 	return id.Become(cfg.Engine.Needs())
+}
+
+// makeQueueDirectory makes the directory of the queue, if that is wanted and there
+// is none, for who the agent goes on as.
+func makeQueueDirectory(id privilege.Identity, cfg *agentfile.Config) error {
+	dir := filepath.Dir(queueConfig(cfg).Path)
+	if len(cfg.Archiving.Archives)+len(defaultArchives(cfg)) == 0 {
+		return nil
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chown(dir, id.UID, id.GID)
 }

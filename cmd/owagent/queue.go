@@ -54,13 +54,8 @@ var queueActions = []string{"list", "show", "retry", "drop", "replay"}
 func answerQueue(ctx context.Context, q *queue.Queue, req *queueRequest) (a queueAnswer, err error) {
 	switch sel := req.Selection; req.Action {
 	case "list":
-		stats, err := q.Stats(ctx)
-		if err != nil {
+		if a.Lines, err = linesOf(ctx, q); err != nil {
 			return a, err
-		}
-		for i := range stats.Lines {
-			l := &stats.Lines[i]
-			a.Lines = append(a.Lines, lineStatus{l.Name, l.Used, l.Queued, l.Waiting, l.Dead, l.Oldest, l.Delivered, l.Dropped})
 		}
 		a.Standings, err = q.List(ctx, sel, req.Limit)
 		return a, err
@@ -90,6 +85,24 @@ func answerQueue(ctx context.Context, q *queue.Queue, req *queueRequest) (a queu
 	return a, err
 }
 
+// linesOf returns what there is for each destination of q.
+func linesOf(ctx context.Context, q *queue.Queue) (lines []lineStatus, err error) {
+	stats, err := q.Stats(ctx)
+	for i := range stats.Lines {
+		l := &stats.Lines[i]
+		lines = append(lines, lineStatus{l.Name, l.Used, l.Queued, l.Waiting, l.Dead, l.Oldest, l.Delivered, l.Dropped})
+	}
+	return lines, err
+}
+
+// printLines prints a line for each destination.
+func printLines(w io.Writer, lines []lineStatus) {
+	fmt.Fprintln(w, "archive\tqueued\twaiting\tdead\tdelivered\tdropped\toldest")
+	for i := range lines {
+		lines[i].print(w)
+	}
+}
+
 // withoutSecrets returns a document with null for what members are whose name
 // begins with _.
 func withoutSecrets(document []byte) ([]byte, error) {
@@ -102,18 +115,16 @@ func withoutSecrets(document []byte) ([]byte, error) {
 
 // serveQueue answers those who ask about the queue.
 func (a *agent) serveQueue(w http.ResponseWriter, r *http.Request) {
-	a.reloading.Lock()
-	archiver := a.archiver
-	a.reloading.Unlock()
+	q := a.queued()
 	var req queueRequest
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&req)
 	var told queueAnswer
 	switch {
 	case err != nil:
-	case archiver == nil:
+	case q == nil:
 		err = errors.New("this owagent brings no results anywhere: it has no archives")
 	default:
-		told, err = answerQueue(r.Context(), archiver.Queue(), &req)
+		told, err = answerQueue(r.Context(), q, &req)
 	}
 	if err != nil {
 		answer(w, http.StatusUnprocessableEntity, []string{err.Error()})
@@ -241,10 +252,7 @@ func (a *queueAnswer) print(w io.Writer, req *queueRequest) error {
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if req.Action == "list" {
-		fmt.Fprintln(tw, "destination\tqueued\twaiting\tdead\tdelivered\tdropped\toldest")
-		for i := range a.Lines {
-			a.Lines[i].print(tw)
-		}
+		printLines(tw, a.Lines)
 		fmt.Fprintln(tw)
 	}
 	if len(a.Standings) > 0 {

@@ -12,7 +12,6 @@ import (
 
 	"owl/internal/agentfile"
 	"owl/sessions"
-	"owl/sessions/metrics"
 	"owl/sessions/policy"
 	"owl/sessions/server"
 )
@@ -140,11 +139,7 @@ func (a *agent) startServer(ctx context.Context, work *sync.WaitGroup, cfg *agen
 
 // watchPeer shows what the server measures with a peer.
 func (a *agent) watchPeer(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
-	l := metrics.Labels{Source: p.Sender.String(), Destination: p.Receiver.String(), Direction: metrics.From}
-	if p.Receiving {
-		l.Direction = metrics.To
-	}
-	return a.collector.Stream(l, snapshot)
+	return a.collector.Between(p.Sender, p.Receiver, p.Receiving, snapshot)
 }
 
 // needsRestart reports whether one of two servers cannot become the other.

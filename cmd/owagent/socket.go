@@ -61,7 +61,7 @@ func listenSocket(path string) (net.Listener, error) {
 func (a *agent) serveSocket(ctx context.Context, ln net.Listener) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		st, err := a.status(r.FormValue("stream"))
+		st, err := a.status(r.Context(), r.FormValue("stream"))
 		if err != nil {
 			answer(w, http.StatusUnprocessableEntity, []string{err.Error()})
 			return
@@ -148,8 +148,11 @@ func ask(ctx context.Context, socket, method, path string, question io.Reader) (
 // answer body has it.
 func refused(socket string, code int, body []byte) error {
 	var lines []string
-	if err := json.Unmarshal(body, &lines); err != nil || len(lines) == 0 {
+	if err := json.Unmarshal(body, &lines); err != nil {
 		return fmt.Errorf("the answer of %s is not owagent's: code %d, %w", socket, code, err)
+	}
+	if len(lines) == 0 {
+		return fmt.Errorf("the answer of %s is not owagent's: code %d, and no reason", socket, code)
 	}
 	errs := make([]error, len(lines))
 	for i, line := range lines {

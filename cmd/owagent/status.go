@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ type status struct {
 	Budget       uint64         `json:"budget_packets_per_s"`
 	Count        int            `json:"stream_count"` // of all, whichever are asked for
 	Streams      []streamStatus `json:"streams"`
+	Archives     []lineStatus   `json:"archives,omitempty"`
 }
 
 // A streamStatus is what a stream does. Packets are counted since it began;
@@ -82,7 +84,7 @@ func matches(pattern, name string) (bool, error) {
 
 // status returns what the agent does, and its streams whose names match pattern,
 // in the file's order.
-func (a *agent) status(pattern string) (*status, error) {
+func (a *agent) status(ctx context.Context, pattern string) (*status, error) {
 	a.mu.Lock()
 	cfg := a.cfg
 	var streams []*stream
@@ -121,6 +123,12 @@ func (a *agent) status(pattern string) (*status, error) {
 	}
 	for _, s := range streams {
 		st.Streams = append(st.Streams, s.status())
+	}
+	if q := a.queued(); q != nil {
+		var err error
+		if st.Archives, err = linesOf(ctx, q); err != nil {
+			return nil, err
+		}
 	}
 	return st, nil
 }
@@ -181,6 +189,13 @@ const maxRows = 50
 func (st *status) print(w io.Writer, asked bool) error {
 	fmt.Fprintf(w, "owagent on %s since %s: %d streams, %.6g packets/s of %d\n%s\n",
 		table.Plain(st.Host), st.Started.Local().Format(time.DateTime), st.Count, st.Rate, st.Budget, st.clockLine())
+	if len(st.Archives) > 0 {
+		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		printLines(tw, st.Archives)
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+	}
 	if len(st.Streams) == 0 {
 		return nil
 	}

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"owl/internal/aside"
@@ -99,9 +98,10 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 	}
 	o.warnUnreadable(log)
 
-	var reg *prometheus.Registry
+	d.monitor = host.New(host.Config{Now: d.clock.Now})
+	cfg.Host = d.monitor
 	if o.metrics != "" {
-		if reg, cfg.Watch, err = serveMetrics(ctx, o.metrics, log); err != nil {
+		if cfg.Watch, err = d.serveMetrics(ctx, o.metrics); err != nil {
 			return nil, err
 		}
 	}
@@ -109,24 +109,6 @@ func start(ctx context.Context, o *options, log *slog.Logger, getenv func(string
 		return nil, err
 	}
 	cfg.Store = d.store
-	if reg != nil {
-		if err := metrics.Slip(reg, d.engine.Slip); err != nil {
-			return nil, err
-		}
-		if err := metrics.Transmit(reg, d.engine); err != nil {
-			return nil, err
-		}
-		if err := metrics.Clock(reg, d.clock.State); err != nil {
-			return nil, err
-		}
-	}
-	d.monitor = host.New(host.Config{Now: d.clock.Now})
-	cfg.Host = d.monitor
-	if reg != nil {
-		if err := metrics.Host(reg, d.monitor.Latest, d.engine.Incidents); err != nil {
-			return nil, err
-		}
-	}
 	cfg.Prober = ports.Engine(d.engine.Engine)
 	d.server = server.New(cfg)
 	cli.WarnClock(d.clock.State().Synchronized, log)
@@ -220,24 +202,23 @@ func (d *daemon) tell(dir string, started owamp.Timestamp) error {
 	return err
 }
 
-// serveMetrics serves the metrics of the returned registry at addr, among them
-// those of what the server shall tell of its peers.
-func serveMetrics(ctx context.Context, addr string, log *slog.Logger) (*prometheus.Registry, func(server.Peer, func() sessions.Snapshot) server.Watcher, error) {
+// serveMetrics serves metrics at addr, among them those of the peers that the
+// server tells of by what is returned.
+func (d *daemon) serveMetrics(ctx context.Context, addr string) (func(server.Peer, func() sessions.Snapshot) server.Watcher, error) {
 	reg, c, err := metrics.NewRegistry(command.Version)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	if err := metrics.Process(reg, d.engine, d.clock.State, d.monitor.Latest); err != nil {
+		return nil, err
 	}
 	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	log.Info("metrics are at " + url)
-	return reg, func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
-		l := metrics.Labels{Source: p.Sender.String(), Destination: p.Receiver.String(), Direction: metrics.From}
-		if p.Receiving {
-			l.Direction = metrics.To
-		}
-		return c.Stream(l, snapshot)
+	d.log.Info("metrics are at " + url)
+	return func(p server.Peer, snapshot func() sessions.Snapshot) server.Watcher {
+		return c.Between(p.Sender, p.Receiver, p.Receiving, snapshot)
 	}, nil
 }
 
@@ -282,7 +263,9 @@ func await(served <-chan error, dieBy time.Duration) error {
 // close gives everything back.
 func (d *daemon) close() {
 	if d.engine != nil {
-		d.engine.Close()
+		if err := d.engine.Close(); err != nil {
+			d.log.Error(err.Error())
+		}
 	}
 	if d.store != nil {
 		d.store.Close()

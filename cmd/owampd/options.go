@@ -39,7 +39,7 @@ var program = command.Program{Name: "owampd", Usage: `usage: owampd [arguments]
                   twice: and where in the code they come from
    -Z             stay in the foreground
    --metrics ADDR show live metrics to Prometheus at http://ADDR/metrics
-` + cli.EngineUsage + cli.ClockUsage + `   --strict      do not start if others can read the pass-phrases
+` + cli.EngineUsage + cli.ClockUsage + `   --strict       do not start if others can read the pass-phrases
    --check        print what would be in force, and where it comes from; start nothing
    -h             print this message
    --version      print the version
@@ -170,7 +170,7 @@ func (o *options) set(name, value string) (err error) {
 	case "strict":
 		o.strict = true
 	case "metrics":
-		o.metrics = value
+		o.metrics, err = value, cli.CheckMetrics(value)
 	default:
 		if k := keyBy(func(k *key) bool { return k.letter == name }); k != nil {
 			o.from[k.name] = "-" + name

@@ -82,7 +82,7 @@ func parse(args []string) (*options, error) {
 	o := &options{
 		packets:  100,
 		slots:    []owamp.Slot{{Type: owamp.SlotExponential, Parameter: owamp.IntervalSeconds(0.1)}},
-		ports:    probe.PortRange{Low: 8760, High: 9960},
+		ports:    cli.TestPorts,
 		endDelay: -1,
 	}
 	opts, rest, err := getopt.ParseMixed(args, letters, long)

@@ -70,7 +70,7 @@ func (p *pinger) measure(ctx context.Context, early <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
+	defer func() { p.fail(engine.Close()) }()
 	setUp, cancel := until(ctx, early) // as long as there is nothing to report
 	defer cancel()
 	how, err := p.conn.Config(setUp, p.log)

@@ -183,7 +183,7 @@ func TestSalvageRefuses(t *testing.T) {
 // A header that claims 2^32 packets costs seconds, not minutes.
 func TestHostileHeader(t *testing.T) {
 	if testing.Short() {
-		t.Skip("computes 300 million waiting times")
+		t.Skip("SKIPPED: computes 300 million waiting times")
 	}
 	b := golden(t, "loss10/s2c.owp")
 	binary.BigEndian.PutUint32(b[48:], 1<<32-1)

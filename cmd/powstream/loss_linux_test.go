@@ -82,19 +82,11 @@ func filedLost(t *testing.T, dir string) (lost int) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		f, err := os.Open(name)
+		r, err := owp.Open(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		info, err := f.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := owp.NewReader(f, info.Size())
-		if err != nil {
-			t.Fatal(err)
-		}
+		defer r.Close()
 		for rec, err := range r.Records() {
 			if err != nil {
 				t.Fatal(err)

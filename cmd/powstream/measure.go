@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"owl/archive"
+	archivemetrics "owl/archive/metrics"
 	"owl/archive/queue"
 	"owl/cmd/internal/archiving"
 	"owl/internal/cli"
@@ -251,7 +252,7 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 	if err != nil {
 		return err
 	}
-	if err := metrics.Host(reg, m.monitor.Latest, m.engine.Incidents); err != nil {
+	if err := metrics.Process(reg, m.engine, m.clock.State, m.monitor.Latest); err != nil {
 		return err
 	}
 	own := ownName()
@@ -260,14 +261,10 @@ func (m *measurement) serveMetrics(ctx context.Context, o *options, peer string)
 		l.Source, l.Destination, l.Direction = own, peer, metrics.From
 	}
 	m.metrics = c.Stream(l, m.stream.Snapshot)
-	if err := metrics.Slip(reg, m.engine.Slip); err != nil {
-		return err
-	}
-	if err := metrics.Transmit(reg, m.engine); err != nil {
-		return err
-	}
-	if err := metrics.Clock(reg, m.clock.State); err != nil {
-		return err
+	if m.archiver != nil {
+		if err := archivemetrics.Register(reg, m.archiver.Queue().Stats, nil); err != nil {
+			return err
+		}
 	}
 	url, err := cli.ServeMetrics(ctx, o.metrics, metrics.Handler(reg))
 	if err != nil {
@@ -307,7 +304,9 @@ func (m *measurement) close() {
 		m.metrics.Close()
 	}
 	if m.engine != nil {
-		m.engine.Close()
+		if err := m.engine.Close(); err != nil {
+			m.log.Error(err.Error())
+		}
 	}
 	if m.archiver != nil {
 		m.archiver.Close()

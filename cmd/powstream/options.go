@@ -113,8 +113,6 @@ var long = slices.Concat([]getopt.Long{
 }, archiving.Long, archiving.LongEach, cli.EngineLong, cli.ClockLong, cli.ClientLong, command.StandardLong)
 
 const (
-	// maxPadding fills the greatest UDP packet over IPv4.
-	maxPadding = 65507 - 14
 	// maxSession bounds a session: times more than 68 years apart cannot be
 	// told from each other in which is first.
 	maxSession = 30 * 365 * 24 * time.Hour
@@ -135,7 +133,7 @@ func parse(args []string) (*options, error) {
 		interval: 0.1,
 		timeout:  10,
 		bucket:   0.0001,
-		ports:    probe.PortRange{Low: 8760, High: 9960},
+		ports:    cli.TestPorts,
 		facility: cli.FacilityUser,
 		dir:      ".",
 	}
@@ -202,8 +200,8 @@ func (o *options) set(name, value string) (err error) {
 		o.timeout, err = seconds(name, value)
 	case "s":
 		o.padding, err = count(name, value)
-		if o.padding > maxPadding {
-			err = fmt.Errorf("option -s: padding of %d octets: want at most %d, for more does not fit into a packet", o.padding, maxPadding)
+		if o.padding > cli.MaxPadding {
+			err = fmt.Errorf("option -s: padding of %d octets: want at most %d, for more does not fit into a packet", o.padding, cli.MaxPadding)
 		}
 	case "t":
 		o.send = true
@@ -232,7 +230,7 @@ func (o *options) set(name, value string) (err error) {
 	case "v":
 		o.verbose++
 	case "metrics":
-		o.metrics = value
+		o.metrics, err = value, cli.CheckMetrics(value)
 	case "check":
 		o.check = true
 	default: // of them is -w: the reference takes it, and gives it no meaning

@@ -96,7 +96,7 @@ func FuzzOptions(f *testing.F) {
 				t.Fatalf("%q: %+v", line, o)
 			}
 		}
-		if o.test == "" || o.packets == 0 || o.part != 0 && o.packets%o.part != 0 || o.padding > maxPadding ||
+		if o.test == "" || o.packets == 0 || o.part != 0 && o.packets%o.part != 0 || o.padding > cli.MaxPadding ||
 			o.retry < minRetry || o.delay < 0 || o.endDelay < 0 || o.ports.Low > o.ports.High || o.dscp > 63 {
 			t.Fatalf("%q: %+v", line, o)
 		}

@@ -156,7 +156,7 @@ func Parse(name string, text []byte, host string) (*Config, error) {
 		Host:   host,
 		Budget: DefaultBudget,
 		Clock:  clock.Sources{Chrony: clock.ChronyAuto},
-		Ports:  probe.PortRange{Low: 8760, High: 9960},
+		Ports:  cli.TestPorts,
 	}}
 	if root := p.document(text); root != nil {
 		p.config(root)

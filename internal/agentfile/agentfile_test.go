@@ -141,6 +141,26 @@ server:
 	}
 }
 
+// TestEndDelay: a sender waits a second at the end unless it is told otherwise,
+// also that it shall not.
+func TestEndDelay(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"{name: s, peer: h, direction: send}":               time.Second,
+		"{name: s, peer: h, direction: send, end_delay: 0}": 0,
+		"{name: s, peer: h, direction: send, end_delay: 3}": 3 * time.Second,
+		"{name: s, peer: h}":                                0,
+	} {
+		c, err := parse("streams: [" + text + "]\n")
+		if err != nil || c.Streams[0].EndDelay.Duration() != want {
+			t.Errorf("%s: %+v, %v; want %v", text, c, err, want)
+		}
+	}
+	c, err := parse("defaults: {direction: send, end_delay: 0}\nstreams: [{name: s, peer: h}]\n")
+	if err != nil || c.Streams[0].EndDelay != 0 {
+		t.Errorf("by default: %+v, %v; want none", c, err)
+	}
+}
+
 // TestGroups: all hosts have the same file, and together they measure each pair
 // once in each direction.
 func TestGroups(t *testing.T) {

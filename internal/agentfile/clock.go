@@ -30,6 +30,9 @@ func (p *parser) clock(n *node) {
 			p.check(n, clock.Sources{Every: s.Every})
 		}},
 	})
+	if n.has("every") && !n.has("ntp") {
+		p.fail(n, "clock: every: want ntp, too, the servers that are asked so often")
+	}
 }
 
 // check reports whether nothing is wrong with s, of which n is a part.

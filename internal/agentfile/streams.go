@@ -13,10 +13,8 @@ import (
 type template struct {
 	Stream
 	direction Direction
+	delayed   bool // its EndDelay was given
 }
-
-// maxPadding fills the greatest UDP packet over IPv4.
-const maxPadding = 65507 - 14
 
 // newTemplate returns what a stream has if nobody says otherwise: what powstream
 // has.
@@ -44,9 +42,9 @@ func (p *parser) common(t *template) []field {
 		{name: "interval", read: func(n *node) { t.Interval = p.interval(n, leastTime) }},
 		{name: "schedule", read: func(n *node) { t.Periodic = p.option(n, "poisson", "periodic") == "periodic" }},
 		{name: "timeout", read: func(n *node) { t.Timeout = p.interval(n, leastTime) }},
-		{name: "padding", read: func(n *node) { t.Padding = p.count(n, 0, maxPadding) }},
+		{name: "padding", read: func(n *node) { t.Padding = p.count(n, 0, cli.MaxPadding) }},
 		{name: "dscp", read: func(n *node) { t.DSCP = p.dscp(n) }},
-		{name: "end_delay", read: func(n *node) { t.EndDelay = p.interval(n, 0) }},
+		{name: "end_delay", read: func(n *node) { t.EndDelay, t.delayed = p.interval(n, 0), true }},
 		{name: "retry", read: func(n *node) { t.Retry = p.interval(n, 0.5) }},
 		{name: "dir", read: func(n *node) { t.Dir = p.text(n) }},
 		{name: "part", read: func(n *node) { t.Part = p.count(n, 0, 1<<31) }},
@@ -148,7 +146,7 @@ func (p *parser) add(line int, t *template) {
 	for _, d := range directions {
 		s := t.Stream
 		s.Direction, s.Local = d, p.cfg.Host
-		if s.Direction == Send && s.EndDelay == 0 {
+		if s.Direction == Send && !t.delayed {
 			s.EndDelay = owamp.IntervalSeconds(1) // for receivers whose clock is behind
 		}
 		if s.Dir != "" {

@@ -9,10 +9,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"owl/probe"
 )
 
 // DefaultPort is the port of OWAMP-Control (RFC 4656 section 2).
 const DefaultPort = "861"
+
+// TestPorts are the UDP ports for test packets unless others are asked for: the C
+// suite's.
+var TestPorts = probe.PortRange{Low: 8760, High: 9960}
+
+// MaxPadding fills the greatest UDP packet over IPv4, with what a test packet has
+// in open mode before it, in octets.
+const MaxPadding = 65507 - 14
 
 // maxHost bounds the name of a host (RFC 1035 section 2.3.4, and some room for
 // an IPv6 zone).

@@ -133,7 +133,7 @@ func TestSource(t *testing.T) {
 		i++
 	}
 	if i == len(ifs) {
-		t.Skip("no loopback interface")
+		t.Skip("SKIPPED: no loopback interface")
 	}
 	got, err := Source(t.Context(), fakeDNS{}, ifs[i].Name, IPv4)
 	if d := cmp.Diff(addrs("127.0.0.1"), got, sameAddr); err != nil || d != "" {

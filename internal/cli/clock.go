@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -39,7 +41,10 @@ func (o *ClockOptions) Set(name, value string) (ok bool, err error) {
 	default:
 		return false, nil
 	}
-	if err = o.Sources.Check(); err != nil {
+	if err = o.Sources.Check(); err == nil && value == "" {
+		err = errors.New("want a value")
+	}
+	if err != nil {
 		err = fmt.Errorf("option --%s: %w", name, err)
 	}
 	return true, err
@@ -63,10 +68,15 @@ func (o *ClockOptions) Open(getenv func(string) string, log *slog.Logger) (*cloc
 func (o *ClockOptions) Describe() []string {
 	var lines []string
 	if len(o.Sources.NTP) > 0 {
-		lines = append(lines, "NTP servers that are asked: "+strings.Join(o.Sources.NTP, ", "))
+		every := cmp.Or(o.Sources.Every, clock.DefaultEvery)
+		lines = append(lines, fmt.Sprintf("NTP servers are asked every %v: %s", every, strings.Join(o.Sources.NTP, ", ")))
 	}
-	if o.Sources.Chrony != "" {
-		lines = append(lines, "chronyd is asked at: "+o.Sources.Chrony)
+	switch o.Sources.Chrony {
+	case "", clock.ChronyAuto:
+	case clock.ChronyOff:
+		lines = append(lines, "chronyd is not asked")
+	default:
+		lines = append(lines, "chronyd is asked at "+o.Sources.Chrony)
 	}
 	return lines
 }

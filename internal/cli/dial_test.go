@@ -16,7 +16,7 @@ func listenAt(t *testing.T, host string, port int) int {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
-		t.Skipf("NOT CHECKED: listening at %s: %v", host, err)
+		t.Skipf("SKIPPED: listening at %s: %v", host, err)
 	}
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().(*net.TCPAddr).Port

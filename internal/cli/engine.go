@@ -123,7 +123,8 @@ func (o *EngineOptions) Open(clock *clock.Clock, log *slog.Logger) (*Engine, err
 	return e, nil
 }
 
-// Close closes the engine, and then the file, which is whole.
+// Close closes the engine, and then the file. What it returns says, too, why the
+// file is not whole.
 func (e *Engine) Close() error {
 	err := e.Engine.Close()
 	if e.pcap != nil {
@@ -136,7 +137,7 @@ func (e *Engine) Close() error {
 func (o *EngineOptions) Describe() []string {
 	var lines []string
 	if o.Pacing != probe.PacingNormal {
-		lines = append(lines, fmt.Sprintf("packets are sent %v", o.Pacing))
+		lines = append(lines, fmt.Sprintf("pacing is %v", o.Pacing))
 	}
 	if o.Cold {
 		lines = append(lines, "nothing readies this host for the first packet after a rest")

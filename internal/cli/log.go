@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -163,7 +162,7 @@ func printable(r rune) bool { return r != utf8.RuneError && strconv.IsPrint(r) }
 // appendPrintable appends s with everything that is not printable escaped: no
 // text of a peer's makes a second line or moves a terminal's cursor.
 func appendPrintable(b []byte, s string) []byte {
-	if !slices.ContainsFunc([]rune(s), func(r rune) bool { return !printable(r) }) {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !printable(r) }) {
 		return append(b, s...)
 	}
 	for _, r := range s {

@@ -19,12 +19,20 @@ const maxScrapers = 64
 const metricsIndex = `<!doctype html><title>Owl</title><h1>Owl</h1><p><a href="metrics">Metrics</a></p>
 `
 
+// CheckMetrics refuses what cannot be an address for [ServeMetrics].
+func CheckMetrics(addr string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("metrics address %q: want host:port or :port", addr)
+	}
+	return nil
+}
+
 // ServeMetrics serves h at /metrics on addr, a "host:port" with an optional
 // host, until ctx ends. It returns as soon as it listens, with the address that
 // a scraper on this host can ask, or says why it cannot listen.
 func ServeMetrics(ctx context.Context, addr string, h http.Handler) (url string, err error) {
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return "", fmt.Errorf("metrics address %q: want host:port or :port", addr)
+	if err := CheckMetrics(addr); err != nil {
+		return "", err
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"owl/internal/testprog"
 )
 
 func TestServeMetrics(t *testing.T) {
@@ -65,16 +67,13 @@ func TestServeMetrics(t *testing.T) {
 	cancel()
 	// The listener is closed by the end of the context; the port is free as
 	// soon as somebody else can have it.
-	for {
+	testprog.Until(t, "the port to be free", func() error {
 		l, err := net.Listen("tcp", addr)
 		if err == nil {
 			l.Close()
-			break
 		}
-		if t.Context().Err() != nil {
-			t.Fatal(err)
-		}
-	}
+		return err
+	})
 }
 
 func TestServeMetricsAddress(t *testing.T) {

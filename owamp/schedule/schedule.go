@@ -19,6 +19,11 @@ import (
 	"owl/owamp"
 )
 
+// Horizon is how long after the start of its session, 34 years, a packet may be
+// due. Those who add up waiting times stop there: sums would wrap around, and time
+// stamps that are further apart than 68 years cannot be compared.
+const Horizon owamp.Interval = 1 << 62
+
 // A Generator yields the waiting times of one session, one after the other,
 // without end. A copy of it continues by itself from where the original stands.
 type Generator struct {

@@ -152,7 +152,7 @@ func TestLiveErrorSaturates(t *testing.T) {
 
 func TestObserveAllocatesNothing(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	s, times := newSession(t, 2000)
 	recs := arrivals(rand.New(rand.NewPCG(6, 6)), times, s.Spec.Timeout)

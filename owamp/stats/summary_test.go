@@ -556,7 +556,7 @@ func (m model) compareCounts(t *testing.T, s *Summary) {
 
 func TestFoldAllocatesNothing(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	s, times := newSession(t, 20000)
 	recs := arrivals(rand.New(rand.NewPCG(3, 3)), times, s.Spec.Timeout)

@@ -28,10 +28,9 @@ const MaxEntries = 4 << 20
 var ErrTooLarge = errors.New("too many packets within a timeout")
 
 const (
-	// maxTimeout and horizon, 17 and 34 years, keep all that a window compares
+	// maxTimeout, 17 years, and [schedule.Horizon] keep all that a window compares
 	// well within the 68 years that two time stamps may be apart.
 	maxTimeout owamp.Interval = 1 << 61
-	horizon    owamp.Interval = 1 << 62
 
 	minRing = 32
 )
@@ -91,9 +90,9 @@ func New(g *schedule.Generator, start owamp.Timestamp, n uint32, timeout owamp.I
 }
 
 // elapse computes when packet next is due. A schedule that goes further than
-// the horizon ends there, for its sums would wrap around.
+// [schedule.Horizon] ends there.
 func (w *Window) elapse() {
-	w.elapsed += min(w.gen.Next(), horizon-w.elapsed)
+	w.elapsed += min(w.gen.Next(), schedule.Horizon-w.elapsed)
 }
 
 // ahead returns when packet next is due.

@@ -120,6 +120,9 @@ func (stamping) Stamps() probe.StampStats {
 	return probe.StampStats{Cards: make([]probe.CardStats, 1)}
 }
 
+func (stamping) Slip() *probe.Distribution  { return new(probe.Distribution) }
+func (stamping) Incidents() probe.Incidents { return probe.Incidents{} }
+
 // families returns the families of metrics in the order of their names, each
 // with its type, the labels that it has beside those of all, and its help text.
 func families() ([]manual.Item, error) {
@@ -128,22 +131,13 @@ func families() ([]manual.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := metrics.Slip(reg, func() *probe.Distribution { return new(probe.Distribution) }); err != nil {
-		return nil, err
-	}
-	if err := metrics.Transmit(reg, stamping{}); err != nil {
-		return nil, err
-	}
 	seen := clock.State{Sources: []clock.Source{{Last: time.Unix(1, 0)}}}
-	if err := metrics.Clock(reg, func() clock.State { return seen }); err != nil {
-		return nil, err
-	}
 	var sample host.Sample
 	for c := range host.Counters() {
 		sample.Set(c, 1)
 	}
 	sample.SetLoad(1)
-	if err := metrics.Host(reg, func() host.Sample { return sample }, func() probe.Incidents { return probe.Incidents{} }); err != nil {
+	if err := metrics.Process(reg, stamping{}, func() clock.State { return seen }, func() host.Sample { return sample }); err != nil {
 		return nil, err
 	}
 	// In this state every family has a value.

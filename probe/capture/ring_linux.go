@@ -60,7 +60,6 @@ type Ring struct {
 type RingStats struct {
 	Frames uint64 // all of them
 	Drops  uint64 // of them those for which there was no room
-	Full   uint64 // how often the room came to an end
 }
 
 // Available returns nil if the process may open packet sockets, or why not.
@@ -127,7 +126,7 @@ func (r *Ring) open(cfg *RingConfig) error {
 		Block_nr:       uint32(r.blocks),
 		Frame_size:     frameAlign,
 		Frame_nr:       uint32(r.blocks * (blockSize / frameAlign)),
-		Retire_blk_tov: uint32(max(cfg.Retire, minRetire).Round(time.Millisecond) / time.Millisecond),
+		Retire_blk_tov: uint32((max(cfg.Retire, minRetire) + time.Millisecond - 1) / time.Millisecond),
 	})
 	if err != nil {
 		return os.NewSyscallError("setsockopt PACKET_RX_RING", err)
@@ -174,7 +173,7 @@ func (r *Ring) Stats() (RingStats, error) {
 	if errno != 0 {
 		return RingStats{}, os.NewSyscallError("getsockopt PACKET_STATISTICS", errno)
 	}
-	return RingStats{Frames: uint64(s.Packets), Drops: uint64(s.Drops), Full: uint64(s.Freeze_q_cnt)}, nil
+	return RingStats{Frames: uint64(s.Packets), Drops: uint64(s.Drops)}, nil
 }
 
 // Close gives the memory back and closes the socket.

@@ -86,22 +86,23 @@ func newTracker(c *Clock, place string) *tracker {
 
 func (t *tracker) ask(ctx context.Context) time.Duration {
 	steps, offset := t.clock.Steps().Count, t.clock.offset()
-	var errs []error
 	var answer *chrony.Tracking
+	var err error // of the first place, where it has answered before if it has
 	place := 0
 	for i, p := range t.places {
-		a, err := askChrony(ctx, p)
-		if err == nil {
+		a, failed := askChrony(ctx, p)
+		if failed == nil {
 			answer, place = a, i
 			break
 		}
-		errs = append(errs, err)
+		if i == 0 {
+			err = failed
+		}
 	}
 	if ctx.Err() != nil {
 		return chronyEvery // which is no failure of chronyd's
 	}
 	var src Source
-	err := errors.Join(errs...)
 	if answer != nil {
 		src, err = trackingOf(answer)
 	}

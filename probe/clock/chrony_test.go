@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -130,54 +129,24 @@ func FuzzTracking(f *testing.F) {
 	})
 }
 
-// A fakeChronyd answers over UDP with what is recorded, or not at all.
-type fakeChronyd struct {
-	conn net.PacketConn
-
-	mu     sync.Mutex
-	answer []byte // nil: none
-}
-
-func newFakeChronyd(t *testing.T, answer []byte) *fakeChronyd {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fakeChronyd{conn: conn, answer: answer}
-	ended := make(chan struct{})
-	t.Cleanup(func() { conn.Close(); <-ended })
-	go func() {
-		defer close(ended)
-		b := make([]byte, 2048)
-		for {
-			n, from, err := conn.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			f.mu.Lock()
-			answer := bytes.Clone(f.answer)
-			f.mu.Unlock()
-			if answer != nil && n >= 12 {
-				copy(answer[sequenceAt:], b[8:12])
-				_, _ = conn.WriteTo(answer, from)
-			}
+// repeating returns the answers of a chronyd that says the same whatever it is
+// asked, or nothing if that is nil.
+func repeating(answer []byte) func(question []byte) []byte {
+	return func(question []byte) []byte {
+		if answer == nil || len(question) < 12 {
+			return nil
 		}
-	}()
-	return f
-}
-
-func (f *fakeChronyd) set(answer []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.answer = answer
+		b := bytes.Clone(answer)
+		copy(b[sequenceAt:], question[8:12])
+		return b
+	}
 }
 
 // TestChronyAsked: a clock has what chronyd says when it is made; what does not
 // come is told once, and counts until it is too old.
 func TestChronyAsked(t *testing.T) {
-	f := newFakeChronyd(t, recorded(t, "following"))
-	place := f.conn.LocalAddr().String()
+	f := newResponder(t, repeating(recorded(t, "following")))
+	place := f.name()
 	var log bytes.Buffer
 	c := New(Config{
 		Read:    func() (Kernel, error) { return Kernel{Error: 16 * time.Second}, nil },
@@ -196,7 +165,7 @@ func TestChronyAsked(t *testing.T) {
 	}
 
 	tr := c.witnesses[0].(*tracker)
-	f.set(nil)
+	f.set(repeating(nil))
 	for range 2 {
 		if wait := tr.ask(t.Context()); wait != chronyEvery {
 			t.Errorf("asked again after %v", wait)
@@ -213,7 +182,7 @@ func TestChronyAsked(t *testing.T) {
 	if n := strings.Count(log.String(), "chronyd at "+place); n != 1 {
 		t.Errorf("%d lines: %s", n, &log)
 	}
-	f.set(recorded(t, "alone"))
+	f.set(repeating(recorded(t, "alone")))
 	tr.ask(t.Context())
 	if src := tr.report(time.Now()); src.Synchronized || src.Err != nil || src.Reach != 9 || src.Answered != 2 {
 		t.Errorf("without a source: %+v", src)
@@ -241,12 +210,18 @@ func TestChronyAuto(t *testing.T) {
 		t.Errorf("sources %+v, logged %q; want none and nothing", s.Sources, &log)
 	}
 
-	f := newFakeChronyd(t, recorded(t, "following"))
-	chronyPlaces = []string{"/nonexistent/chronyd.sock", f.conn.LocalAddr().String()}
+	f := newResponder(t, repeating(recorded(t, "following")))
+	chronyPlaces = []string{"/nonexistent/chronyd.sock", f.name()}
 	c.Ask(Sources{Chrony: ChronyOff})
 	c.Ask(Sources{Chrony: ChronyAuto})
-	if s := c.State(); len(s.Sources) != 1 || s.Sources[0].Name != f.conn.LocalAddr().String() {
+	if s := c.State(); len(s.Sources) != 1 || s.Sources[0].Name != f.name() {
 		t.Errorf("sources %+v, want the one that answers", s.Sources)
+	}
+	f.set(repeating(nil))
+	tr := c.witnesses[0].(*tracker)
+	tr.ask(t.Context())
+	if src := tr.report(time.Now()); src.Err == nil || strings.Contains(src.Err.Error(), "nonexistent") || strings.Count(log.String(), "chronyd at "+f.name()) != 1 {
+		t.Errorf("no answer any more: %v, logged %q; want one line of the place where it was", src.Err, &log)
 	}
 }
 

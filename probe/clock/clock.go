@@ -98,8 +98,9 @@ type Clock struct {
 	correction atomic.Uint64 // added to a Timestamp, modulo 2^64
 	state      atomic.Pointer[State]
 
-	sampling     sync.Mutex // one sample at a time
-	contradicted told
+	sampling      sync.Mutex // one sample at a time; guards what follows
+	contradicting bool       // it was told that servers contradict the clock
+	contradicted  told
 
 	stepping sync.Mutex // guards what follows
 	setting  func() setting

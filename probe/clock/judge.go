@@ -63,26 +63,20 @@ func middle(values []time.Duration) time.Duration {
 }
 
 // tellContradiction says that servers have begun to contradict the clock, or
-// have ended to.
+// have ended to. Where they do so again within a minute it is told later, if
+// they still do. c.sampling is held.
 func (c *Clock) tellContradiction(s *State) {
 	off, by, of := contradiction(s.Sources)
-	before, _, _ := contradiction(c.lastSources())
-	if (off > 0) == (before > 0) {
+	switch {
+	case (off > 0) == c.contradicting:
 		return
-	}
-	if off == 0 {
+	case off == 0:
 		c.log.Info("NTP servers do not contradict the clock any more")
-		return
-	}
-	if _, ok := c.contradicted.again(time.Now(), time.Minute); ok {
+	default:
+		if _, ok := c.contradicted.again(time.Now(), time.Minute); !ok {
+			return
+		}
 		c.log.Warn(fmt.Sprintf("%d of %d NTP servers say that the clock is off by %v: error estimates say so, too", by, of, round(off)))
 	}
-}
-
-// lastSources returns the sources of the last sample, nil before the first.
-func (c *Clock) lastSources() []Source {
-	if last := c.state.Load(); last != nil {
-		return last.Sources
-	}
-	return nil
+	c.contradicting = off > 0
 }

@@ -1,8 +1,14 @@
 package clock
 
 import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
+
+	"owl/internal/bubble"
 )
 
 const (
@@ -57,4 +63,43 @@ func TestJudge(t *testing.T) {
 				got.Synchronized, got.Error, got.MaxError, tc.synchronized, tc.err, tc.max)
 		}
 	}
+}
+
+// An opinion is a witness who says what the test has it say.
+type opinion struct{ Source }
+
+func (o *opinion) ask(context.Context) time.Duration { return -1 }
+func (o *opinion) report(time.Time) *Source          { return &o.Source }
+
+// TestContradictionTold: the log's last word is what is true, however quickly
+// servers change their minds, and yet it does not say so each time.
+func TestContradictionTold(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c := New(Config{
+			Read: func() (Kernel, error) { return Kernel{Synchronized: true}, nil },
+			Log:  slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		server := new(opinion)
+		c.witnesses = []witness{server}
+		says := func(offset time.Duration, want string) {
+			t.Helper()
+			time.Sleep(20 * time.Second)
+			server.Source = ntpSaying(offset, ms)
+			c.sample()
+			if got := log.String(); want == "" && got != "" || !strings.Contains(got, want) {
+				t.Errorf("logged %q, want %q", got, want)
+			}
+			log.Reset()
+		}
+		const off, agree = "1 of 1 NTP servers say that the clock is off by 5s", "do not contradict the clock any more"
+		says(0, "")
+		says(5*time.Second, off)
+		says(0, agree)
+		says(5*time.Second, "") // within a minute
+		says(5*time.Second, off)
+		says(5*time.Second, "")
+		says(0, agree)
+		says(0, "")
+	})
 }

@@ -26,6 +26,16 @@ const (
 	mostHeld = time.Hour
 )
 
+// The kiss codes of RFC 5905 section 7.4 that clients obey: never again, and less
+// often. The others only say why there is no time to be had, which may be
+// otherwise soon: a server that has not been synchronized yet answers with INIT,
+// or with none.
+const (
+	kissDeny     = "DENY"
+	kissRestrict = "RSTR"
+	kissRate     = "RATE"
+)
+
 // A server is an NTP server that is queried, and never followed.
 type server struct {
 	clock *Clock
@@ -163,12 +173,13 @@ func (s *server) ask(ctx context.Context) time.Duration {
 	}
 	s.tell(err)
 	if r != nil && r.IsKissOfDeath() {
-		// RFC 5905 section 7.4: some mean never again, the others less often.
-		if r.KissCode == "DENY" || r.KissCode == "RSTR" {
+		switch r.KissCode {
+		case kissDeny, kissRestrict:
 			return -1
+		case kissRate:
+			s.every = max(s.every, min(2*s.every, mostHeld))
+			s.src.Poll = s.every
 		}
-		s.every = max(s.every, min(2*s.every, mostHeld))
-		s.src.Poll = s.every
 	}
 	return s.every + rand.N(s.every/8) - s.every/16
 }
@@ -190,7 +201,7 @@ func (s *server) tell(err error) {
 // sampleOf reads an answer that came at now.
 func sampleOf(r *ntp.Response, now time.Time) (sample, error) {
 	if r.IsKissOfDeath() {
-		return sample{}, fmt.Errorf("it wants fewer queries, or none (kiss code %q)", r.KissCode)
+		return sample{}, kissed(r.KissCode)
 	}
 	if err := r.Validate(); err != nil {
 		return sample{}, err
@@ -214,6 +225,17 @@ func sampleOf(r *ntp.Response, now time.Time) (sample, error) {
 		m.reference = r.ReferenceString() // an IPv4 address, or what hashes an IPv6 one
 	}
 	return m, nil
+}
+
+// kissed says in words what a kiss code means.
+func kissed(code string) error {
+	switch code {
+	case kissDeny, kissRestrict:
+		return fmt.Errorf("it wants no queries (kiss code %q), and gets no more", code)
+	case kissRate:
+		return fmt.Errorf("it wants fewer queries (kiss code %q)", code)
+	}
+	return fmt.Errorf("it is not synchronized (kiss code %q)", code)
 }
 
 // report makes figures of the samples, as the clock filter of RFC 5905 section 10

@@ -20,44 +20,6 @@ import (
 	"owl/owamp"
 )
 
-// A fakeServer is an NTP server on loopback, which answers as the test has it.
-type fakeServer struct {
-	conn net.PacketConn
-
-	mu     sync.Mutex
-	answer func(question []byte) []byte // nil: none
-}
-
-func newFakeServer(t *testing.T, answer func([]byte) []byte) *fakeServer {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fakeServer{conn: conn, answer: answer}
-	ended := make(chan struct{})
-	t.Cleanup(func() { conn.Close(); <-ended })
-	go func() {
-		defer close(ended)
-		b := make([]byte, 2048)
-		for {
-			n, from, err := conn.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			f.mu.Lock()
-			answer := f.answer
-			f.mu.Unlock()
-			if a := answer(b[:n]); a != nil {
-				_, _ = conn.WriteTo(a, from)
-			}
-		}
-	}()
-	return f
-}
-
-func (f *fakeServer) name() string { return f.conn.LocalAddr().String() }
-
 // Where the fields of an answer are (RFC 5905 section 7.3).
 const (
 	leapAt           = 0
@@ -93,7 +55,7 @@ func answering(offset time.Duration, change func(answer []byte)) func([]byte) []
 }
 
 // asking returns a clock whose kernel is sure, its server and its log.
-func asking(t *testing.T, f *fakeServer) (*Clock, *server, *bytes.Buffer) {
+func asking(t *testing.T, f *responder) (*Clock, *server, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
 	c := New(Config{
@@ -108,7 +70,7 @@ func asking(t *testing.T, f *fakeServer) (*Clock, *server, *bytes.Buffer) {
 // that is off is said to be.
 func TestNTPMeasures(t *testing.T) {
 	for _, offset := range []time.Duration{0, 300 * ms, -2 * time.Second, 30 * 365 * 24 * time.Hour} {
-		f := newFakeServer(t, answering(offset, nil))
+		f := newResponder(t, answering(offset, nil))
 		c, s, log := asking(t, f)
 		if got := c.State(); len(got.Sources) != 1 || got.Sources[0].Synchronized || got.Sources[0].Stratum != 16 || got.Error != 30*us {
 			t.Errorf("before the first answer: %+v", got)
@@ -172,7 +134,7 @@ func TestNTPHostile(t *testing.T) {
 			binary.BigEndian.PutUint64(b[receiveAt:], now-30<<32)
 		},
 	} {
-		c, s, log := asking(t, newFakeServer(t, answering(time.Hour, change)))
+		c, s, log := asking(t, newResponder(t, answering(time.Hour, change)))
 		s.ask(t.Context())
 		c.sample()
 		got := c.State()
@@ -188,22 +150,22 @@ func TestNTPHostile(t *testing.T) {
 		}
 	}
 	for name, answer := range map[string][]byte{"nothing": {}, "too little": make([]byte, 47), "garbage": bytes.Repeat([]byte{0xa5}, 1500)} {
-		c, s, _ := asking(t, newFakeServer(t, func([]byte) []byte { return answer }))
+		_, s, _ := asking(t, newResponder(t, func([]byte) []byte { return answer }))
 		s.ask(t.Context())
 		if src := s.report(time.Now()); src.Synchronized || src.Err == nil {
 			t.Errorf("%s: %+v", name, src)
 		}
-		_ = c
 	}
 }
 
 // TestKissOfDeath: a server that wants fewer queries gets fewer, and one that
-// wants none gets none.
+// wants none gets none. One that is not synchronized yet is asked as before (RFC
+// 5905 section 7.4): ntpd then says INIT, chronyd nothing.
 func TestKissOfDeath(t *testing.T) {
-	for code, want := range map[string]time.Duration{"RATE": 128 * time.Second, "XYZW": 128 * time.Second, "DENY": -1, "RSTR": -1} {
-		_, s, _ := asking(t, newFakeServer(t, answering(0, func(b []byte) {
+	for code, want := range map[string]time.Duration{"RATE": 128 * time.Second, "XYZW": DefaultEvery, "INIT": DefaultEvery, "": DefaultEvery, "DENY": -1, "RSTR": -1} {
+		_, s, _ := asking(t, newResponder(t, answering(0, func(b []byte) {
 			b[stratumAt] = 0
-			copy(b[referenceAt:], code)
+			copy(b[referenceAt:], append([]byte(code), 0, 0, 0, 0)[:4])
 		})))
 		wait := s.ask(t.Context())
 		if want < 0 && wait != want || want > 0 && (wait-want).Abs() > want/16 {
@@ -213,7 +175,7 @@ func TestKissOfDeath(t *testing.T) {
 			t.Errorf("%s: %+v", code, src)
 		}
 	}
-	_, s, _ := asking(t, newFakeServer(t, answering(0, func(b []byte) {
+	_, s, _ := asking(t, newResponder(t, answering(0, func(b []byte) {
 		b[stratumAt] = 0
 		copy(b[referenceAt:], "RATE")
 	})))

@@ -188,10 +188,14 @@ func (s *Source) tryDeparture(own bool) error {
 		return os.NewSyscallError("sendmsg", err)
 	}
 	after := owamp.FromTime(time.Now())
-	var datagram [1]byte
-	_, _, _ = unix.Recvfrom(s.socket, datagram[:], 0) // so that no trial finds it
 	var control [ReportSize]byte
 	r, ok, errno := ReadReport(s.socket, control[:])
+	// The packet may come later, on a busy host; no trial is to find it. A report
+	// would wake up whoever waits, so it is read before.
+	if _, ready := s.wait(); ready {
+		var datagram [1]byte
+		_, _, _ = unix.Recvfrom(s.socket, datagram[:], 0)
+	}
 	if errno != 0 || !ok {
 		return errNoReport
 	}

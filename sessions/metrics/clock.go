@@ -8,9 +8,9 @@ import (
 	"owl/probe/clock"
 )
 
-// Clock shows what is known of the clock of this host, and what each source that
+// registerClock shows what is known of the clock of this host, and what each source that
 // is asked says of it; state is asked at every scrape, from another goroutine.
-func Clock(reg prometheus.Registerer, state func() clock.State) error {
+func registerClock(reg prometheus.Registerer, state func() clock.State) error {
 	if err := reg.Register(clockCollector(state)); err != nil {
 		return fmt.Errorf("registering the metrics of the clock: %w", err)
 	}

@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"errors"
@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"owl/probe/clock"
-	"owl/sessions/metrics"
 )
 
 func TestClock(t *testing.T) {
@@ -28,7 +27,7 @@ func TestClock(t *testing.T) {
 		},
 	}
 	reg := prometheus.NewRegistry()
-	if err := metrics.Clock(reg, func() clock.State { return state }); err != nil {
+	if err := registerClock(reg, func() clock.State { return state }); err != nil {
 		t.Fatal(err)
 	}
 	want, err := os.ReadFile("testdata/clock.txt")
@@ -44,7 +43,7 @@ func TestClock(t *testing.T) {
 	if err != nil || len(problems) != 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
-	if err := metrics.Clock(reg, func() clock.State { return state }); err == nil {
+	if err := registerClock(reg, func() clock.State { return state }); err == nil {
 		t.Error("registered twice without an error")
 	}
 }

@@ -18,6 +18,7 @@ package metrics
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -114,6 +115,16 @@ func (c *Collector) Stream(l Labels, snapshot func() sessions.Snapshot) *Stream 
 	s := &Stream{collector: c, group: g, delays: g.share(), snapshot: snapshot}
 	g.members[s] = struct{}{}
 	return s
+}
+
+// Between is [Collector.Stream] of the tests that a server makes between two
+// addresses, and this host receives or else sends.
+func (c *Collector) Between(sender, receiver netip.Addr, receives bool, snapshot func() sessions.Snapshot) *Stream {
+	l := Labels{Source: sender.String(), Destination: receiver.String(), Direction: From}
+	if receives {
+		l.Direction = To
+	}
+	return c.Stream(l, snapshot)
 }
 
 // valid returns l with what is not UTF-8, and so could fail a whole scrape,

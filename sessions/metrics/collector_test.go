@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -108,6 +109,19 @@ var busy = sessions.Snapshot{
 		sessions.GapRefused:         1500 * time.Millisecond,
 	},
 	Measured: 75 * time.Second, Elapsed: 100 * time.Second,
+}
+
+// What a server measures with a peer is named by the two addresses, as seen from
+// this host.
+func TestBetween(t *testing.T) {
+	reg, c := newCollector(t)
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::2")
+	c.Between(a, b, true, fixed(sessions.Snapshot{Received: 5}))
+	c.Between(b, a, false, fixed(sessions.Snapshot{Received: 6}))
+	expect(t, series(t, reg), map[string]float64{
+		"packets_total{destination=2001:db8::2,direction=to,source=192.0.2.1,state=received,stream=}":   5,
+		"packets_total{destination=192.0.2.1,direction=from,source=2001:db8::2,state=received,stream=}": 6,
+	})
 }
 
 // scraped is a Collector's registry as the golden file shows it: one stream

@@ -160,7 +160,7 @@ func FuzzObserve(f *testing.F) {
 
 func TestObserveDoesNotAllocate(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	_, c := newCollector(t)
 	s := c.Stream(Labels{"a", "b", To, ""}, fixed(sessions.Snapshot{}))

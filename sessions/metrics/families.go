@@ -87,7 +87,7 @@ var families = []family{
 		"How often the clock of this host was set since the stream's start; delays measured across a step are off by as much.",
 		func(t *total) uint64 { return t.ClockSteps }),
 	gauge("send_slip_seconds",
-		"How long after its scheduled time the last test packet was sent, in seconds; only where this host sends.",
+		"How long after its scheduled time, or the begin of its session if that was later, the last test packet was sent, in seconds; only where this host sends.",
 		func(t *total) (float64, bool) { return seconds(t.SendSlip), t.sends() }),
 	gauge("transmit_gap_seconds",
 		"Time from a test packet's send stamp to the kernel's own when it left, in seconds, as last sampled; a part of the measured delay. Only where this host sends.",

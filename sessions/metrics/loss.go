@@ -59,9 +59,9 @@ var hostFamilies = []hostFamily{
 	incident("refused_sends_total", "How often the kernel of this host refused to send a test packet, which may have been tried again.", func(in *probe.Incidents) uint64 { return in.Refused }),
 }
 
-// Host shows what this host does that loses packets, as far as it is known. Each
+// registerHost shows what this host does that loses packets, as far as it is known. Each
 // scrape asks both functions once, from another goroutine.
-func Host(reg prometheus.Registerer, latest func() host.Sample, incidents func() probe.Incidents) error {
+func registerHost(reg prometheus.Registerer, latest func() host.Sample, incidents func() probe.Incidents) error {
 	if err := reg.Register(hostCollector{latest, incidents}); err != nil {
 		return fmt.Errorf("registering the metrics of this host: %w", err)
 	}

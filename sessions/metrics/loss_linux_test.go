@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 	"owl/owamp"
 	"owl/probe"
 	"owl/probe/host"
-	"owl/sessions/metrics"
 )
 
 // What this host says has names and types that Prometheus accepts.
@@ -22,7 +21,7 @@ func TestThisHost(t *testing.T) {
 	cancel()
 	m.Run(ctx) // for one sample
 	reg := prometheus.NewRegistry()
-	if err := metrics.Host(reg, m.Latest, func() probe.Incidents { return probe.Incidents{} }); err != nil {
+	if err := registerHost(reg, m.Latest, func() probe.Incidents { return probe.Incidents{} }); err != nil {
 		t.Fatal(err)
 	}
 	families, err := reg.Gather()

@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"strings"
@@ -9,7 +9,6 @@ import (
 
 	"owl/probe"
 	"owl/probe/host"
-	"owl/sessions/metrics"
 )
 
 // Of a host that says nothing, only what Owl itself has counted is there.
@@ -19,7 +18,7 @@ func TestHost(t *testing.T) {
 	incidents := func() probe.Incidents {
 		return probe.Incidents{Drops: 9, LateReads: 1, LateSends: 2, Refused: 3}
 	}
-	if err := metrics.Host(reg, latest, incidents); err != nil {
+	if err := registerHost(reg, latest, incidents); err != nil {
 		t.Fatal(err)
 	}
 	want := `# HELP owl_host_late_reads_total How often arrived test packets were read at least 100 ms later than planned.
@@ -38,7 +37,7 @@ owl_host_refused_sends_total 3
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
-	if err := metrics.Host(reg, latest, incidents); err == nil {
+	if err := registerHost(reg, latest, incidents); err == nil {
 		t.Error("registered twice without an error")
 	}
 }

@@ -11,12 +11,12 @@ import (
 // shownQuantiles are the quantiles of a summary; 1 is the greatest value.
 var shownQuantiles = []float64{0.5, 0.9, 0.99, 1}
 
-// Slip shows how punctual the program sends: slip is asked at every scrape, from
+// registerSlip shows how punctual the program sends: slip is asked at every scrape, from
 // another goroutine.
-func Slip(reg prometheus.Registerer, slip func() *probe.Distribution) error {
+func registerSlip(reg prometheus.Registerer, slip func() *probe.Distribution) error {
 	c := slipCollector{
 		desc: prometheus.NewDesc("owl_schedule_slip_seconds",
-			"How long after their scheduled times this program has sent its test packets, those of all streams since its start, in seconds; a quantile is up to an eighth more than the true one. It has none of the labels of streams.", nil, nil),
+			"How long after their scheduled times, or the begin of their session if that was later, this program has sent its test packets, those of all streams since its start, in seconds; a quantile is up to an eighth more than the true one. It has none of the labels of streams.", nil, nil),
 		slip: slip,
 	}
 	if err := reg.Register(c); err != nil {

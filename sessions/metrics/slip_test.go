@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"strings"
@@ -8,17 +8,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"owl/probe"
-	"owl/sessions/metrics"
 )
 
 func TestSlip(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	stats := new(probe.Distribution)
 	slip := func() *probe.Distribution { return stats }
-	if err := metrics.Slip(reg, slip); err != nil {
+	if err := registerSlip(reg, slip); err != nil {
 		t.Fatal(err)
 	}
-	want := `# HELP owl_schedule_slip_seconds How long after their scheduled times this program has sent its test packets, those of all streams since its start, in seconds; a quantile is up to an eighth more than the true one. It has none of the labels of streams.
+	want := `# HELP owl_schedule_slip_seconds How long after their scheduled times, or the begin of their session if that was later, this program has sent its test packets, those of all streams since its start, in seconds; a quantile is up to an eighth more than the true one. It has none of the labels of streams.
 # TYPE owl_schedule_slip_seconds summary
 owl_schedule_slip_seconds{quantile="0.5"} 0
 owl_schedule_slip_seconds{quantile="0.9"} 0
@@ -31,7 +30,7 @@ owl_schedule_slip_seconds_count 3
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
-	if err := metrics.Slip(reg, slip); err == nil {
+	if err := registerSlip(reg, slip); err == nil {
 		t.Error("registered twice without an error")
 	}
 }

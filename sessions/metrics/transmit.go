@@ -8,16 +8,18 @@ import (
 	"owl/probe"
 )
 
-// An Engine knows when packets have left, and who has stamped them, as
-// [probe.Engine] does.
+// An Engine knows when packets have left, who has stamped them, and what went
+// wrong, as [probe.Engine] does.
 type Engine interface {
 	Transmit() probe.TransmitStats
 	Stamps() probe.StampStats
+	Slip() *probe.Distribution
+	Incidents() probe.Incidents
 }
 
-// Transmit shows when the packets of the engine leave, and who has stamped them;
+// registerTransmit shows when the packets of the engine leave, and who has stamped them;
 // it is asked at every scrape, from another goroutine.
-func Transmit(reg prometheus.Registerer, e Engine) error {
+func registerTransmit(reg prometheus.Registerer, e Engine) error {
 	if err := reg.Register(transmitCollector{e}); err != nil {
 		return fmt.Errorf("registering the metrics of transmission: %w", err)
 	}

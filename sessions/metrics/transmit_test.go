@@ -1,4 +1,4 @@
-package metrics_test
+package metrics
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"owl/probe"
-	"owl/sessions/metrics"
 )
 
 // engine is one whose answers the test sets.
@@ -20,14 +19,16 @@ type engine struct {
 
 func (e *engine) Transmit() probe.TransmitStats { return e.transmit }
 func (e *engine) Stamps() probe.StampStats      { return e.stamps }
+func (e *engine) Slip() *probe.Distribution     { return new(probe.Distribution) }
+func (e *engine) Incidents() probe.Incidents    { return probe.Incidents{} }
 
 func TestTransmit(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	e := &engine{transmit: probe.TransmitStats{Gap: new(probe.Distribution)}}
-	if err := metrics.Transmit(reg, e); err != nil {
+	if err := registerTransmit(reg, e); err != nil {
 		t.Fatal(err)
 	}
-	if err := metrics.Transmit(reg, e); err == nil {
+	if err := registerTransmit(reg, e); err == nil {
 		t.Error("registered twice without an error")
 	}
 	// Nothing is known at first, but what is counted is there.

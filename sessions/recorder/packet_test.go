@@ -113,7 +113,7 @@ func (w *way) receive(wires [][owamp.OpenPacketSize]byte) {
 // socket and the histogram.
 func TestPacketDoesNotAllocate(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	w := newWay(t)
 	w.send()

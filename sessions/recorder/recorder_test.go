@@ -362,7 +362,7 @@ func TestTooLarge(t *testing.T) {
 // Once its buffers have grown, taking packets over costs no allocation.
 func TestBatchAllocations(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		t.Skip("SKIPPED: the race detector allocates")
 	}
 	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, 10000, fixed(time.Microsecond), time.Hour, 0)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"net/netip"
 	"os"
@@ -183,9 +184,7 @@ func TestGoldenTool(t *testing.T) {
 			}
 			delete(got, "histogram-latency")
 			delete(c.Result, "histogram-latency")
-			for member, v := range corrected[c.Case] {
-				c.Result[member] = v
-			}
+			maps.Copy(c.Result, corrected[c.Case])
 			if d := cmp.Diff(c.Result, got); d != "" {
 				t.Errorf("(-pScheduler +owl)\n%s", d)
 			}

@@ -3,6 +3,7 @@ package result
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -141,9 +142,7 @@ func counts(r *Result) naive {
 		Sent: r.Sent, Received: r.Received, Lost: r.Lost, Duplicates: r.Duplicates, Reordered: r.Reordered, NotSent: r.NotSent,
 		Bins: map[int32]uint64{}, TTL: map[int]uint64{}, Distances: map[uint64]uint64{}, Min: r.delay.least, Max: r.delay.most,
 	}
-	for bin, c := range r.Delays.Bins() {
-		n.Bins[bin] = c
-	}
+	maps.Insert(n.Bins, r.Delays.Bins())
 	for ttl, c := range r.TTL {
 		if c > 0 {
 			n.TTL[ttl] = c
@@ -151,9 +150,7 @@ func counts(r *Result) naive {
 	}
 	l := r.losses.document()
 	n.Bursts, n.Longest = l.Count, l.Longest
-	for d, c := range l.Distances {
-		n.Distances[d] = c
-	}
+	maps.Copy(n.Distances, l.Distances)
 	return n
 }
 

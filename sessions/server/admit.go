@@ -58,6 +58,7 @@ func (c *conversation) admit(spec *owamp.SessionSpec) error {
 	}
 	mean := spec.MeanInterval()
 	maxPadding := maxPayload - owamp.PacketSize(c.client.Mode)
+	ahead := spec.Start.Sub(c.cfg.Clock.Now())
 	switch {
 	case peer.Port() == 0 || peer.Addr().IsUnspecified():
 		return refuse(owamp.AcceptReject, "test with %v: want an address and a port", peer)
@@ -65,6 +66,9 @@ func (c *conversation) admit(spec *owamp.SessionSpec) error {
 		return refuse(owamp.AcceptPermanentLimit, "a packet each %v: want 1 µs or more", mean.Duration())
 	case uint64(spec.Padding) > uint64(maxPadding):
 		return refuse(owamp.AcceptPermanentLimit, "padding of %d octets: want at most %d", spec.Padding, maxPadding)
+	case ahead > maxAhead:
+		// Time stamps wrap around: its packets might as well be overdue.
+		return refuse(owamp.AcceptPermanentLimit, "its start is %v ahead: want at most %v", ahead.Round(time.Second), maxAhead)
 	case spec.ConfSender && !class.ThirdParty() && spec.Receiver.Addr().Unmap() != c.peer.Addr.WithZone(""):
 		// Else whoever asks could have anyone else flooded.
 		return refuse(owamp.AcceptReject, "class %s: third_party = off: test to %v, want to %v", class.Name(), spec.Receiver.Addr(), c.peer.Addr)

@@ -395,7 +395,11 @@ func (c *conversation) release(s *session) {
 		s.receiving.Close()
 	}
 	if s.lease != nil {
-		s.lease.Release(s.spec.Timeout.Duration())
+		var linger time.Duration // of a session that was not begun no packet is under way
+		if s.sending != nil || s.receiving != nil {
+			linger = s.spec.Timeout.Duration()
+		}
+		s.lease.Release(linger)
 	}
 	if s.file != nil {
 		_ = s.file.Discard() // at worst an empty file stays

@@ -89,14 +89,20 @@ func TestOnePort(t *testing.T) {
 		mu.Unlock()
 		c.Close()
 
-		// A triple is free again when its time-out has passed.
+		// A triple is free again when its time-out has passed, and at once if its
+		// session was not begun.
 		at := netip.AddrPortFrom(here, 7000)
-		for _, wait := range []time.Duration{0, time.Second, time.Second + 10*time.Millisecond} {
+		for i, wait := range []time.Duration{0, 0, time.Second, time.Second + 10*time.Millisecond} {
 			time.Sleep(wait)
 			c := w.connect()
 			a := w.request(c, fromServer(10, at))
 			if want := wait != time.Second; (a.Accept == owamp.AcceptOK) != want {
 				t.Errorf("after %v more: %v", wait, a.Accept)
+			}
+			if i == 1 {
+				if err := c.Start(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
 			c.Close()
 			synctest.Wait()

@@ -29,6 +29,7 @@ const (
 	maxSlots    = 1 << 12              // in a schedule
 	maxPayload  = 65507                // octets: the greatest UDP payload over IPv4
 	maxLate     = 1 << 20              // packets that are overdue already when a session is asked for
+	maxAhead    = 365 * 24 * time.Hour // from the asking for a session to its start
 	minInterval = owamp.Interval(4295) // a microsecond, the mean between two packets
 	maxRates    = 1 << 14              // peers whose rates are remembered
 	// keepAlive finds a dead peer while a test runs and no message is due.

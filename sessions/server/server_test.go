@@ -81,6 +81,11 @@ func TestAnswers(t *testing.T) {
 			want: owamp.AcceptPermanentLimit, why: "overdue: want at most 1048576"},
 		{name: "late, sending", spec: changed(to(1<<32-1, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-10 * 365 * 24 * time.Hour) }),
 			want: owamp.AcceptPermanentLimit, why: "overdue: want at most 1048576"},
+		{name: "in decades", spec: changed(from(1<<31, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(60 * 365 * 24 * time.Hour) }),
+			want: owamp.AcceptPermanentLimit, why: "ahead: want at most 8760h0m0s"},
+		{name: "in decades, sending", spec: changed(to(10, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(2 * 365 * 24 * time.Hour) }),
+			want: owamp.AcceptPermanentLimit, why: "ahead: want at most 8760h0m0s"},
+		{name: "in months", spec: changed(to(10, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(360 * 24 * time.Hour) })},
 		{name: "a little late", spec: changed(from(1<<31, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-time.Hour) })},
 		{name: "long ago, but few", spec: changed(from(10, at), func(s *owamp.SessionSpec) { s.Start = s.Start.AddDuration(-30 * 365 * 24 * time.Hour) })},
 	} {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -45,18 +44,6 @@ type world struct {
 	log bytes.Buffer
 }
 
-// random is a source for many.
-type random struct {
-	mu     sync.Mutex
-	source *rand.ChaCha8
-}
-
-func (r *random) Read(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.source.Read(b)
-}
-
 // Write takes the log.
 func (w *world) Write(b []byte) (int, error) {
 	w.mu.Lock()
@@ -90,7 +77,7 @@ func serveIn(t *testing.T, data string, change func(*world, *server.Config)) *wo
 	cfg := server.Config{
 		Clock:    new(memwire.Clock),
 		Prober:   w.net,
-		Random:   &random{source: rand.NewChaCha8([32]byte{1})},
+		Random:   memwire.Random("server"),
 		Log:      slog.New(slog.NewTextHandler(w, nil)),
 		Settings: server.Settings{EndDelay: time.Second},
 	}
@@ -267,19 +254,11 @@ func (w *world) stored(sid owamp.SID) (*owp.Header, []owamp.Record) {
 	if want := filepath.Join(w.data, "hierarchy", "default", sid.String()+".owp"); target != want {
 		w.t.Errorf("the catalog leads to %s, want %s", target, want)
 	}
-	f, err := os.Open(link)
+	r, err := owp.Open(link)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	r, err := owp.NewReader(f, info.Size())
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	defer r.Close()
 	var recs []owamp.Record
 	for rec, err := range r.Records() {
 		if err != nil {

@@ -55,6 +55,9 @@ type Network struct {
 	// Fate says what becomes of a packet: for each copy that arrives, its
 	// delay. It may be called by several sessions at a time. May be nil.
 	Fate func(from, to netip.AddrPort, seq uint32) []time.Duration
+	// GiveUp says that a session ends before a packet, for this host has skipped
+	// more than it can note. May be nil.
+	GiveUp func(from netip.AddrPort, seq uint32) bool
 	// Refuse says why a port cannot be had, nil if it can. May be nil.
 	Refuse func(probe.PortConfig) error
 	// Incidents says what a host did to test packets. May be nil.
@@ -203,7 +206,7 @@ func (s *sending) run() {
 	due := s.spec.Start
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for s.next < s.spec.Packets {
+	for s.next < s.spec.Packets && (s.port.net.GiveUp == nil || !s.port.net.GiveUp(s.port.at, s.next)) {
 		due = due.Add(gen.Next())
 		for s.port.now().Before(due) {
 			timer.Reset(max(batchEvery, due.Sub(s.port.now())))
