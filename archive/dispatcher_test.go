@@ -205,7 +205,7 @@ func TestItem(t *testing.T) {
 	for _, c := range []struct{ spec, href, want string }{
 		{`{"archiver": "a", "data": {}}`, "https://here/pscheduler/tasks/1", "https://here/pscheduler/tasks/1"},
 		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "there"}`, "https://here/pscheduler/tasks/1", "https://there/pscheduler/tasks/1"},
-		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "[2001:db8::1]:8443"}`, "https://here:443/pscheduler/tasks/1?a=b", "https://[2001:db8::1]:8443/pscheduler/tasks/1?a=b"},
+		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "[2001:db8::1]:8443"}`, "https://here:443/pscheduler/tasks/1", "https://[2001:db8::1]:8443/pscheduler/tasks/1"},
 		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "there"}`, "", ""},
 		{`{"archiver": "a", "data": {}, "schema": 2, "uri-host": "there"}`, "%", "%"},
 	} {
@@ -214,9 +214,9 @@ func TestItem(t *testing.T) {
 			got = item
 			return nil
 		}}
-		r := &queue.Result{ID: "1", Body: []byte("{}"), TaskHref: c.href, RunHref: c.href}
+		r := &queue.Result{ID: "1", Body: []byte(`{"task": "` + c.href + `", "run": "` + c.href + `/runs/2"}`), TaskHref: c.href, RunHref: c.href + "/runs/2"}
 		err := Try(t.Context(), func(*Spec) (Opened, error) { return Opened{Destination: f}, nil }, parse(t, c.spec)[0], r)
-		if err != nil || got.TaskHref != c.want || got.RunHref != c.want || got.ID != "1" || got.Tries != 0 || !got.Last.IsZero() {
+		if err != nil || got.TaskHref != c.want || got.RunHref != c.want+"/runs/2" || string(got.Payload) != `{"task": "`+c.want+`", "run": "`+c.want+`/runs/2"}` || got.ID != "1" || got.Tries != 0 || !got.Last.IsZero() {
 			t.Errorf("%s: %+v, %v; want the address %s", c.spec, got, err, c.want)
 		}
 	}

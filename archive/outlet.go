@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ type outlet struct {
 	waits  int64     // how often the outlet has paused since
 	resume time.Time // it pauses until then
 
-	retried, buried, expired ration
+	retried, buried, expired, unread ration
 }
 
 // begin begins to bring what line has.
@@ -104,7 +105,9 @@ func (o *outlet) work() {
 		case errors.Is(err, queue.ErrClosed) || errors.Is(err, queue.ErrUnused):
 			return
 		default:
-			o.cfg.Log.Error("the queue cannot be read, and is tried again", "destination", o.name, "error", err)
+			if told, _ := o.unread.take(o.cfg.Now()); told {
+				o.cfg.Log.Error("the queue cannot be read, and is tried again", "destination", o.name, "error", err)
+			}
 			o.rest(time.Second)
 		}
 	}
@@ -192,8 +195,12 @@ func deliver(ctx context.Context, to Destination, s *Spec, r *queue.Result, trie
 		return transform.ErrDiscarded
 	}
 	item := Item{ID: r.ID, Payload: r.Body, TaskHref: s.href(r.TaskHref), RunHref: s.href(r.RunHref), Tries: tries, Last: last}
+	// The document has them, too. That of the run begins as that of the task does.
+	if item.TaskHref != r.TaskHref {
+		item.Payload = bytes.ReplaceAll(r.Body, []byte(`"`+r.TaskHref), []byte(`"`+item.TaskHref))
+	}
 	if s.Transform != nil {
-		item.Payload, err = s.Transform.Apply(ctx, r.Body)
+		item.Payload, err = s.Transform.Apply(ctx, item.Payload)
 		switch {
 		case err == nil:
 		case errors.Is(err, transform.ErrDiscarded):
