@@ -65,7 +65,7 @@ func ParseSpec(text []byte) (*Spec, error) {
 // readSpec reads the specification o.
 func readSpec(o *member.Object) (*Spec, error) {
 	s := &Spec{}
-	schema := o.Int("schema", 1, maxSchema, 1)
+	schema := o.Schema(maxSchema)
 	o.Need("archiver", "data")
 	s.Archiver = o.Text("archiver")
 	s.TTL = o.Duration("ttl", 0)
@@ -75,24 +75,15 @@ func readSpec(o *member.Object) (*Spec, error) {
 	if t := o.Object("transform"); t != nil {
 		s.Transform = transform.Read(t)
 	}
-	since := func(name string, first int64) bool {
-		if !o.Has(name) {
-			return false
-		}
-		if schema < first {
-			o.Fail(name, `want "schema": %d, or none of it`, first)
-		}
-		return true
-	}
-	if since("runs", 2) {
+	if o.Since(schema, 2, "runs") {
 		s.Runs = Runs(o.Option("runs", string(RunsSucceeded), string(RunsFailed), string(RunsAll)))
 	}
-	if since("uri-host", 2) {
+	if o.Since(schema, 2, "uri-host") {
 		if s.URIHost = o.Text("uri-host"); o.Err() == nil && !hostPort.MatchString(s.URIHost) {
 			o.Fail("uri-host", "%q: want a host, or host:port", s.URIHost)
 		}
 	}
-	if since("label", 3) {
+	if o.Since(schema, 3, "label") {
 		s.Label = o.String("label")
 	}
 	data := o.Any("data")

@@ -107,10 +107,28 @@ func FuzzName(f *testing.F) {
 		if err != nil {
 			return
 		}
-		quotes := strings.Count(sql, `"`)
-		inside := strings.Split(strings.ReplaceAll(sql, `""`, ""), `"`)
-		if quotes%2 != 0 || len(inside) != 3 && len(inside) != 5 || inside[0] != "" || inside[len(inside)-1] != "" || len(inside) == 5 && inside[2] != "." {
-			t.Errorf("%q: %s", name, sql)
+		if again, err := quoted(sql, 2); again != sql || err != nil {
+			t.Errorf("%q: %s, and of that %s, %v", name, sql, again, err)
+		}
+		rest := sql
+		for parts := 1; ; parts++ {
+			inside, isQuoted := strings.CutPrefix(rest, `"`)
+			if !isQuoted || parts > 2 {
+				t.Fatalf("%q: %s", name, sql)
+			}
+			end := 0
+			for ; end < len(inside) && (inside[end] != '"' || strings.HasPrefix(inside[end:], `""`)); end++ {
+				if inside[end] == '"' {
+					end++
+				}
+			}
+			if end == len(inside) {
+				t.Fatalf("%q: %s has no end", name, sql)
+			}
+			if rest = inside[end+1:]; rest == "" {
+				return
+			}
+			rest = strings.TrimPrefix(rest, ".")
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // maxIterations bounds how long a key is derived of a password.
-const maxIterations = 10_000_000
+const maxIterations = 2_000_000
 
 // Errors of an encrypted key.
 var (
