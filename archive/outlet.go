@@ -247,7 +247,8 @@ func (o *outlet) bury(e *queue.Entry, why error) {
 // again notes that a try has failed, and when the next is to be.
 func (o *outlet) again(e *queue.Entry, why error, expiry time.Time) {
 	now := o.cfg.Now()
-	wait, ok := time.Duration(0), true
+	var wait time.Duration
+	ok := true
 	again, hasTime := errors.AsType[*AgainError](why)
 	switch {
 	case hasTime:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"owl/archive"
@@ -87,7 +88,7 @@ func ipVersion(o *member.Object) int {
 func (s *socket) Deliver(ctx context.Context, item *archive.Item) error {
 	payload := item.Payload
 	if s.newline {
-		payload = append(payload[:len(payload):len(payload)], '\n')
+		payload = append(slices.Clip(payload), '\n')
 	}
 	if s.network == "udp" && len(payload) > s.longest {
 		return archive.Final(fmt.Errorf("payload of %d bytes is too big (maximum %d)", len(payload), s.longest))

@@ -46,10 +46,10 @@ func TestShort(t *testing.T) {
 
 func TestWithoutURL(t *testing.T) {
 	cause := errors.New("refused")
-	if err := WithoutURL(&url.Error{Op: "Post", URL: "http://sesame/", Err: cause}); err != cause {
+	if err := WithoutURL(&url.Error{Op: "Post", URL: "http://sesame/", Err: cause}); !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
-	if err := WithoutURL(cause); err != cause {
+	if err := WithoutURL(cause); !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
 }
