@@ -6,11 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"owl/internal/bubble"
 	"owl/owamp"
@@ -497,4 +502,54 @@ func TestResultsOfSteps(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The histogram of a result is that of the session's summary, bin by bin.
+func TestResultHasBinsOfSummary(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		h := w.serve(13*time.Millisecond, nil)
+		cfg := config(100, 100*time.Millisecond, 2*time.Second)
+		s := withSink(&cfg)
+		w.start(cfg)
+		time.Sleep(time.Minute)
+		w.finish(h)
+		measured, _ := s.results()
+		compared := 0
+		for i, of := range w.spans(".sum") {
+			text, err := os.ReadFile(filepath.Join(w.dir, sessions.FileName(of.start, of.end, ".sum")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, list, _ := strings.Cut(string(text), "<BUCKETS>\n")
+			list, _, _ = strings.Cut(list, "</BUCKETS>")
+			want := make(map[string]uint64)
+			for line := range strings.Lines(list) {
+				var bin, n int64
+				if _, err := fmt.Sscan(line, &bin, &n); err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				want[strconv.FormatFloat(float64(bin)/10, 'f', -1, 64)] = uint64(n) // 0.0001 s, in ms
+				compared++
+			}
+			body, err := measured[i].JSON("", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got struct {
+				Result struct {
+					Histogram map[string]uint64 `json:"histogram-latency"`
+				}
+			}
+			if err := json.Unmarshal(body, &got); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, got.Result.Histogram); d != "" {
+				t.Errorf("session %d (-.sum +result)\n%s", i, d)
+			}
+		}
+		if compared < 5 {
+			t.Errorf("%d bins were compared", compared)
+		}
+	})
 }
