@@ -37,8 +37,10 @@ const (
 // does: with the variables of the specification, which are the same in each trap.
 // Added are result-oid and id-oid, the OIDs of variables that have the result and
 // its ID; version, where 2c is what a community means without it, and 1 can be
-// asked for (its trap is made as RFC 3584, section 3.2, has it); port; and inform,
-// which has the receiver answer.
+// asked for (its trap is made as RFC 3584, section 3.2, has it); port; bind;
+// ip-version, without which a name is looked up for IPv4; engine-id of version 3;
+// retry-policy; and inform, which has the receiver answer. OIDs are numbers, and
+// there is no 3DES.
 //
 // A trap is delivered when it is sent, an inform when it was answered. A result
 // that is too long for result-oid is refused for good.
@@ -74,6 +76,9 @@ func openSNMPTrap(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 		inform:    o.Bool("inform", false),
 		timeout:   trapTimeout,
 		begin:     time.Now(),
+	}
+	if a, err := netip.ParseAddr(d.Host); d.Version == 0 && (err != nil || a.Is4()) {
+		d.Version = 4 // which pScheduler's archiver knows alone: a name may have both
 	}
 	if o.Has("instance-index") { // which belongs to the trap, and to no variable
 		d.trap += "." + strconv.FormatInt(o.Int("instance-index", 0, math.MaxUint32, 0), 10)

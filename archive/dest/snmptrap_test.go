@@ -85,6 +85,18 @@ func TestVersion1(t *testing.T) {
 	}
 }
 
+// TestTrapVersions: a name is looked up for IPv4, as pScheduler's archiver does it.
+func TestTrapVersions(t *testing.T) {
+	for data, want := range map[string]int{
+		`"dest": "h"`: 4, `"dest": "192.0.2.1"`: 4, `"dest": "2001:db8::1"`: 0, `"dest": "h", "ip-version": 6`: 6,
+	} {
+		d := open(t, "snmptrap", `{"_community": "c", "trap-oid": "1.2.3", `+data+`}`)
+		if got := d.Destination.(*discreet).Destination.(*trapDestination).Version; got != want {
+			t.Errorf("%s: IP version %d, want %d", data, got, want)
+		}
+	}
+}
+
 // TestTrapTime: the time of our engine does not go back.
 func TestTrapTime(t *testing.T) {
 	d := &trapDestination{user: &gosnmp.UsmSecurityParameters{AuthoritativeEngineID: engineID()}}

@@ -15,6 +15,10 @@ import (
 	"owl/archive/dest/internal/certs"
 )
 
+// freshness is how long the server's name is not looked up again, where no
+// connection tells that it has gone.
+const freshness = time.Minute
+
 // A syslogConn is a connection to who takes messages. It is made when it is
 // wanted, kept, and made anew when it has broken.
 type syslogConn struct {
@@ -28,6 +32,7 @@ type syslogConn struct {
 	tcp    *net.TCPConn    // below conn; nil: it is none of TCP
 	stream bool            // conn does not keep messages apart
 	gone   <-chan struct{} // closed when a stream has been ended by the other side
+	made   time.Time
 }
 
 // send sends all messages over one connection.
@@ -59,6 +64,9 @@ func (c *syslogConn) try(ctx context.Context, messages [][]byte) (err error) {
 		c.drop()
 	default:
 	}
+	if c.transport == "udp" && time.Since(c.made) > freshness {
+		c.drop() // the server may be elsewhere now, and would not tell
+	}
 	if c.conn == nil {
 		if err := c.connect(ctx); err != nil {
 			return err
@@ -86,7 +94,7 @@ func (c *syslogConn) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.conn, c.stream = conn, true
+	c.conn, c.stream, c.made = conn, true, time.Now()
 	c.tcp, _ = conn.(*net.TCPConn)
 	switch conn := conn.(type) {
 	case *net.UDPConn:

@@ -29,7 +29,7 @@ func StartTrapReceiver(t testing.TB, engine string) *TrapReceiver {
 	path := program(t, "snmptrapd")
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "snmptrapd.conf")
-	if err := os.WriteFile(conf, []byte(fmt.Sprintf(`
+	if err := os.WriteFile(conf, fmt.Appendf(nil, `
 authCommunity log public
 createUser -e 0x%[1]s alice SHA "%[2]s" AES "%[2]s"
 createUser -e 0x%[1]s bob MD5 "%[2]s"
@@ -38,7 +38,7 @@ authUser log alice priv
 authUser log bob auth
 format1 trap|%%N|%%w|%%q|%%v\n
 format2 trap|%%V|%%v\n
-`, engine, TrapKey)), 0o600); err != nil {
+`, engine, TrapKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := &TrapReceiver{Port: datagramPort(t)}
