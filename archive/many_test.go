@@ -115,7 +115,7 @@ func BenchmarkSustained(b *testing.B) {
 // What is queued takes room on the disk and not in memory: here for a destination
 // that hangs, beside four that keep up.
 func TestManyQueued(t *testing.T) {
-	n := 20_000
+	n := 10_000
 	if !testing.Short() {
 		n = 1_000_000
 	}

@@ -86,11 +86,11 @@ func (e *Entry) keep(st state, next time.Time, why string, count func(*Counts)) 
 	c := change{seq: e.seq, state: st, next: next, tries: e.Tries + 1, last: e.line.q.cfg.Now(), why: strings.ToValidUTF8(why, "\uFFFD")}
 	e.line.settle(func(l *Line) {
 		count(&l.counts)
-		c.isNew = !e.again
-		l.pending = append(l.pending, c)
-		if c.isNew {
+		if c.isNew = !e.again; c.isNew {
+			l.taken[e.seq] = true // until it is in the file
 			l.pass(e, false)
 		}
+		l.pending = append(l.pending, c)
 	})
 }
 
@@ -182,9 +182,19 @@ func (l *Line) letPass() {
 	}
 	for len(l.ahead) > 0 && l.ahead[0].seq < last { // was returned
 		l.pending = append(l.pending, change{seq: l.ahead[0].seq, isNew: true})
+		l.taken[l.ahead[0].seq] = true
 		l.ahead = l.ahead[1:]
 	}
 	l.advance()
+}
+
+// letPass does it for all lines.
+func (q *Queue) letPass() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range q.lines {
+		l.letPass()
+	}
 }
 
 // park lets all new results of a line wait, up to last: that they do is in the

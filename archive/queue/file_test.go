@@ -75,7 +75,7 @@ func TestDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := 0; at < len(whole); at += len(whole)/40 + 1 {
+	for at := 0; at < len(whole); at += len(whole)/15 + 1 {
 		damaged := append([]byte(nil), whole...)
 		for i := at; i < min(at+200, len(damaged)); i++ {
 			damaged[i] ^= 0x5a

@@ -37,7 +37,8 @@ type Line struct {
 	out     []*handed      // new results that were handed out, in their order
 	due     time.Time      // none that waits is due before; zero: nobody knows
 	ready   []*Entry       // results that have waited, were read and not handed out
-	taken   map[int64]bool // results that wait, and are ready or handed out
+	taken   map[int64]bool // results that wait and are ready, handed out, or not in the file as they are
+	changed map[int64]bool // results that wait and have changed while they were read; nil: nobody reads
 	pending []change       // of results that wait, not in the file yet
 	waiting int64          // results that wait, by the file
 	dead    int64          // results that are dead, by the file
@@ -255,19 +256,22 @@ func (l *Line) nextDue() (*Entry, error) {
 func (l *Line) readDue(now time.Time) error {
 	q := l.q
 	version := l.version
-	// What is settled while this reads is still in what it reads.
+	// What changes while this reads may be in what it reads as it was before.
 	taken := maps.Clone(l.taken)
+	l.changed = make(map[int64]bool)
 	l.due = now.Add(longestWait) // unless one is found, or comes meanwhile
 	q.mu.Unlock()
 	found, next, err := q.store.due(l, now, taken)
 	q.mu.Lock()
+	changed := l.changed
+	l.changed = nil
 	if err != nil || l.version != version {
 		l.due = time.Time{}
 		return err
 	}
 	l.due = earlier(l.due, next)
 	for _, e := range found {
-		if !l.taken[e.seq] {
+		if !l.taken[e.seq] && !changed[e.seq] {
 			l.taken[e.seq] = true
 			l.ready = append(l.ready, e)
 		}

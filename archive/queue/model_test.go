@@ -110,7 +110,7 @@ func (w *world) use(chosen func(*target) bool) {
 func (w *world) add() {
 	var all []*Result
 	for range 1 + w.r.IntN(20) {
-		r := &Result{ID: fmt.Sprint(w.put), Body: make([]byte, w.r.IntN(100))}
+		r := &Result{ID: fmt.Sprint(w.put), Body: make([]byte, 1+w.r.IntN(100))}
 		all = append(all, r)
 		w.put++
 		for _, d := range w.targets {

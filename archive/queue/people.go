@@ -310,11 +310,7 @@ func (sel *Selection) each(s *store, l *Line, statement string, args []any, told
 // touch does what people want to the results of each line that is selected.
 func (q *Queue) touch(ctx context.Context, sel Selection, do func(*store, *Line, *touched) error) (n int64, err error) {
 	all := make(map[*Line]*touched)
-	q.mu.Lock()
-	for _, l := range q.lines {
-		l.letPass()
-	}
-	q.mu.Unlock()
+	q.letPass()
 	err = q.change(ctx, job{
 		do: func(s *store) error {
 			lines, err := q.of(&sel)

@@ -151,6 +151,9 @@ func (q *Queue) Put(ctx context.Context, results ...*Result) error {
 func (q *Queue) put(ctx context.Context, results []*Result) error {
 	size := int64(0)
 	for _, r := range results {
+		if r.ID == "" || len(r.Body) == 0 {
+			return q.because(fmt.Errorf("result %q has %d octets: want an ID, and JSON", r.ID, len(r.Body)))
+		}
 		if len(r.Body) > maxResult {
 			return q.because(fmt.Errorf("result %s has %d octets: want at most %d", r.ID, len(r.Body), maxResult))
 		}

@@ -3,7 +3,10 @@ package queue
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -148,4 +151,81 @@ func BenchmarkQueue(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(batch*b.N)/b.Elapsed().Seconds(), "results/s")
+}
+
+// Many use a queue at once, and everything gets everywhere.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	q := open(t, Config{})
+	lines := use(t, q, "a", "b")
+	const results = 300
+	var seen [2]sync.Map
+	var got [2]atomic.Int64
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var all, taking sync.WaitGroup
+	for i, l := range lines {
+		for range 4 {
+			taking.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(i), 0))
+				for {
+					e, err := l.Next(ctx)
+					if err != nil {
+						return
+					}
+					switch r.IntN(5) {
+					case 0:
+						e.Again(time.Now(), "again")
+					case 1:
+						e.Return()
+					default:
+						if _, twice := seen[i].LoadOrStore(e.ID, true); twice {
+							t.Errorf("%s has %s twice", l.Name(), e.ID)
+						}
+						e.Delivered()
+						if got[i].Add(1) >= results && got[1-i].Load() >= results {
+							cancel()
+						}
+					}
+				}
+			})
+		}
+	}
+	for g := range 3 {
+		all.Go(func() {
+			for i := range results / 3 {
+				if err := q.Put(t.Context(), &Result{ID: fmt.Sprint(g, "-", i), Body: []byte("{}")}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		for range 50 {
+			if _, err := q.Stats(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if _, err := q.List(t.Context(), Selection{}, 100); err != nil {
+				t.Error(err)
+			}
+			if _, err := q.Retry(t.Context(), Selection{}); err != nil {
+				t.Error(err)
+			}
+			if _, _, err := q.Show(t.Context(), "0-7"); err != nil {
+				t.Error(err)
+			}
+			if err := lines[0].Hasten(t.Context(), time.Time{}.Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	all.Wait()
+	taking.Wait()
+	if got[0].Load() != results || got[1].Load() != results {
+		t.Errorf("%d and %d results have come, want %d each", got[0].Load(), got[1].Load(), results)
+	}
+	sweep(t, q)
+	if n := q.Size(); n != 0 {
+		t.Errorf("%d octets are left", n)
+	}
 }

@@ -84,7 +84,7 @@ func openStore(path string, create bool) (*store, error) {
 			return nil, err
 		}
 	}
-	lock, err := lockFile(path + ".lock")
+	lock, err := lockFile(path + lockSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -286,10 +286,10 @@ func (s *store) apply(t *settled, c change, done int64) error {
 		return s.delete("seq = ? AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.seq = results.seq)", c.seq)
 	case c.isNew:
 		n, err = s.count("INSERT OR IGNORE INTO waiting (line, seq, state, next, tries, last, error) SELECT ?, seq, ?, ?, ?, ?, ? FROM results WHERE seq = ?",
-			t.line.id, c.state, c.next.UnixNano(), c.tries, nano(c.last), c.why, c.seq)
+			t.line.id, c.state, nano(c.next), c.tries, nano(c.last), c.why, c.seq)
 	default:
 		n, err = s.count("UPDATE waiting SET state = ?, next = ?, tries = ?, last = ?, error = ? WHERE line = ? AND seq = ? AND state = ?",
-			c.state, c.next.UnixNano(), c.tries, nano(c.last), c.why, t.line.id, c.seq, stateWaiting)
+			c.state, nano(c.next), c.tries, nano(c.last), c.why, t.line.id, c.seq, stateWaiting)
 		t.waiting -= n
 	}
 	if c.state == stateDead {

@@ -83,6 +83,7 @@ func (q *Queue) Use(ctx context.Context, targets ...Target) ([]*Line, error) {
 	lines := make([]*Line, len(targets))
 	names := make([]string, len(targets))
 	var last int64
+	q.letPass()
 	err := q.change(ctx, job{
 		do: func(s *store) error {
 			last = s.last
@@ -109,7 +110,7 @@ func (q *Queue) Use(ctx context.Context, targets ...Target) ([]*Line, error) {
 					l = newLine(q)
 					l.key = t.Key
 				}
-				if slices.Contains(lines[:i], l) {
+				if slices.ContainsFunc(targets[:i], func(o Target) bool { return o.Key == t.Key }) {
 					return fmt.Errorf("destination %s: want it once, it is there twice", t.Name)
 				}
 				lines[i] = l

@@ -217,7 +217,10 @@ func (s *settled) saved() {
 		if !c.taken {
 			delete(l.taken, c.seq)
 		}
-		if !c.gone && c.state == stateWaiting && !c.taken {
+		if l.changed != nil {
+			l.changed[c.seq] = true
+		}
+		if !c.gone && c.state == stateWaiting && !l.taken[c.seq] {
 			l.due = earlier(l.due, c.next)
 		}
 	}
