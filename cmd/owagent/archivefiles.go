@@ -136,12 +136,16 @@ func resultOf(document json.RawMessage) (*queue.Result, error) {
 	if d.ID == "" {
 		d.ID = fmt.Sprintf("%x", sha256.Sum256(document))
 	}
+	var body bytes.Buffer // without the line ends that files have
+	if err := json.Compact(&body, document); err != nil {
+		return nil, err
+	}
 	return &queue.Result{
 		ID:        d.ID,
 		Succeeded: d.Result.Succeeded == nil || *d.Result.Succeeded,
 		TaskHref:  d.Task.Href,
 		RunHref:   d.Run.Href,
-		Body:      document,
+		Body:      body.Bytes(),
 	}, nil
 }
 

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"owl/cmd/internal/archiving"
 	"owl/internal/agentfile"
 	"owl/internal/cli"
 	"owl/internal/table"
@@ -28,6 +30,11 @@ func check(o *options, stdout io.Writer) error {
 	_, keyNotes, keyErr := readKeys(cfg)
 	_, _, serverNotes, serverErr := readServer(cfg.Server)
 	specs, dirs, archiveErr := destinations(file, cfg)
+	more, err := archiving.ReadDirectories(dirs)
+	var badNotes []string // what is wrong there keeps nothing else from being used
+	if err != nil {
+		badNotes = strings.Split(err.Error(), "\n")
+	}
 	if err := errors.Join(keyErr, serverErr, archiveErr); err != nil {
 		return err
 	}
@@ -41,14 +48,14 @@ func check(o *options, stdout io.Writer) error {
 	for _, s := range specs {
 		fmt.Fprintf(stdout, "results go to %s\n", table.Plain(s.Name()))
 	}
-	for _, dir := range dirs {
-		fmt.Fprintf(stdout, "results go to the archives in %s\n", table.Plain(dir))
+	for _, s := range more {
+		fmt.Fprintf(stdout, "results go to %s, a default archive\n", table.Plain(s.Name()))
 	}
 	asked := cli.ClockOptions{Sources: cfg.Clock}
 	for _, line := range append(cfg.Engine.Describe(), asked.Describe()...) {
 		fmt.Fprintln(stdout, line)
 	}
-	for _, line := range slices.Concat(cfg.Remarks, keyNotes, serverNotes, warnDescriptors(cfg)) {
+	for _, line := range slices.Concat(cfg.Remarks, keyNotes, serverNotes, badNotes, warnDescriptors(cfg)) {
 		fmt.Fprintf(stdout, "note: %s\n", line)
 	}
 	if len(cfg.Streams) == 0 {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"owl/internal/cli"
@@ -69,7 +70,9 @@ func run(ctx context.Context, early <-chan struct{}, args []string, getenv func(
 		p.log.Error(err.Error())
 		return interrupted
 	case err != nil:
-		p.log.Error(err.Error())
+		for line := range strings.SplitSeq(err.Error(), "\n") { // each thing that is wrong
+			p.log.Error(line)
+		}
 		return failure
 	case p.failed:
 		return failure

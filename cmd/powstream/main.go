@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"owl/internal/cli"
 )
@@ -33,7 +34,9 @@ func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func
 	defer end(nil)
 	m, err := prepare(ctx, o, log, getenv, o.written(stdout, end))
 	if err != nil {
-		log.Error(err.Error())
+		for line := range strings.SplitSeq(err.Error(), "\n") { // each thing that is wrong
+			log.Error(line)
+		}
 		return 1
 	}
 	defer m.close()

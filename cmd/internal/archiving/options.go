@@ -142,11 +142,15 @@ func parse(text []byte) ([]*archive.Spec, error) {
 	return specs, errors.Join(errs...)
 }
 
-// prefixed returns err with where before each of its lines.
+// prefixed returns err with where before each of its lines, which are errors of
+// their own.
 func prefixed(where string, err error) error {
 	if err == nil {
 		return nil
 	}
-	lines := strings.Split(err.Error(), "\n")
-	return errors.New(where + ": " + strings.Join(lines, "\n"+where+": "))
+	var errs []error
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		errs = append(errs, errors.New(where+": "+line))
+	}
+	return errors.Join(errs...)
 }
