@@ -13,8 +13,8 @@ type Item struct {
 	// ID is the result's: the same at every try and at every destination, so
 	// that whoever gets a result twice can tell.
 	ID string
-	// Payload is JSON: the result document, or what the transform has made of
-	// it, which may be any JSON value.
+	// Payload is JSON in one line: the result document, or what the transform
+	// has made of it, which may be any JSON value.
 	Payload  []byte
 	TaskHref string
 	RunHref  string
