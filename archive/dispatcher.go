@@ -150,12 +150,12 @@ func (d *Dispatcher) Status() []Status {
 // is done; the rest stays in the queue.
 func (d *Dispatcher) Close(ctx context.Context) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closed = true
+	all := d.outlets
+	d.outlets, d.closed = nil, true
+	d.mu.Unlock()
 	var drained sync.WaitGroup
-	for key, o := range d.outlets {
+	for _, o := range all {
 		drained.Go(func() { o.drain(ctx) })
-		delete(d.outlets, key)
 	}
 	drained.Wait()
 }

@@ -21,6 +21,8 @@ const (
 	// longestPause bounds how long a destination is left alone that fails: one
 	// try is cheap, and it may be back any time.
 	longestPause = time.Minute
+	// longestWait bounds a wait between two tries, whoever wants it.
+	longestWait = 365 * 24 * time.Hour
 	// stopTimeout bounds how long is waited for a destination that is to stop.
 	stopTimeout = 2 * time.Second
 )
@@ -263,7 +265,7 @@ func (o *outlet) again(e *queue.Entry, why error, expiry time.Time) {
 		o.bury(e, why)
 		return
 	}
-	next := now.Add(wait)
+	next := now.Add(min(wait, longestWait))
 	if !expiry.IsZero() && next.After(expiry) {
 		next = expiry
 	}

@@ -92,8 +92,11 @@ func TestAgainWaits(t *testing.T) {
 		var after []time.Duration
 		f := &fake{deliver: func(_ context.Context, _ *Item, n int) error {
 			after = append(after, time.Since(begun))
-			if n < 3 {
+			switch {
+			case n < 3:
 				return fmt.Errorf("wrapped: %w", &AgainError{errors.New("busy"), 10 * time.Second})
+			case n == 3:
+				return &AgainError{errors.New("very busy"), 1<<63 - 1}
 			}
 			return nil
 		}}

@@ -127,20 +127,19 @@ func (l *Line) next() (*Entry, time.Duration, error) {
 	case stuck: // the file cannot be written, and what happens must not pile up in memory
 		return nil, longestWait, nil
 	}
-	first, second := l.nextDue, l.nextNew
-	if l.newNext {
-		first, second = second, first
-	}
-	e, err := first()
-	if e == nil && err == nil {
-		e, err = second()
-	}
-	if err != nil {
-		return nil, 0, q.because(err)
-	}
-	if e != nil {
-		l.newNext = e.Tries > 0
-		return e, 0, nil
+	for _, isNew := range []bool{l.newNext, !l.newNext} {
+		look := l.nextDue
+		if isNew {
+			look = l.nextNew
+		}
+		e, err := look()
+		if err != nil {
+			return nil, 0, q.because(err)
+		}
+		if e != nil {
+			l.newNext = !isNew
+			return e, 0, nil
+		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
