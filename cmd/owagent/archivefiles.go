@@ -64,6 +64,9 @@ func archiveFiles(ctx context.Context, o *options, log *slog.Logger, stdin io.Re
 		return err
 	}
 	fmt.Fprintf(stdout, "%d results read\n", n)
+	if known := n - int(stats.Came); known > 0 {
+		fmt.Fprintf(stdout, "%d of them were in %s already, and go only where they were to go then\n", known, path)
+	}
 	left := int64(0)
 	for i := range stats.Lines {
 		l := &stats.Lines[i]
