@@ -222,14 +222,17 @@ func TestHostName(t *testing.T) {
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
-		c := newCluster(t, kfake.EnableSASL(), kfake.Superuser(mechanism, "owl", testserver.Password))
-		data := map[string]any{
-			"security-protocol": "SASL_PLAINTEXT", "sasl-mechanism": mechanism, "kafka-retries": 0,
-			"sasl-username": "owl", "_sasl-password": testserver.Password,
-		}
-		deliver(t, openAt(t, c.ListenAddrs(), "results", data), item("1", `1`))
-		data["_sasl-password"] = testserver.Password + "x"
-		fails(t, openAt(t, c.ListenAddrs(), "results", data), item("2", `1`), "failed to send message: ", false)
+		t.Run(mechanism, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, kfake.EnableSASL(), kfake.Superuser(mechanism, "owl", testserver.Password))
+			data := map[string]any{
+				"security-protocol": "SASL_PLAINTEXT", "sasl-mechanism": mechanism, "kafka-retries": 0,
+				"sasl-username": "owl", "_sasl-password": testserver.Password,
+			}
+			deliver(t, openAt(t, c.ListenAddrs(), "results", data), item("1", `1`))
+			data["_sasl-password"] = testserver.Password + "x"
+			fails(t, openAt(t, c.ListenAddrs(), "results", data), item("2", `1`), "failed to send message: ", false)
+		})
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	defaultLife = time.Hour
 	// limit bounds a connection's set-up, and an insertion.
 	limit       = 30 * time.Second
+	lookLimit   = 5 * time.Second // of asking whether it still is there
 	hangupLimit = 2 * time.Second
 	// restless is how long a connection may have been idle without being looked
 	// at before it is used.
@@ -114,7 +115,7 @@ func (s *session) alive(ctx context.Context) bool {
 	if time.Since(s.used) < restless {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	return s.Ping(ctx) == nil
 }

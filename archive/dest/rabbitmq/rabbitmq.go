@@ -65,17 +65,29 @@ func Open(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 			o.Fail("timeout", "want more than nothing")
 		}
 	}
-	a, err := parseURL(o.String("_url"))
-	if err == nil {
-		_, err = a.tls()
-	}
-	if err != nil && o.Has("_url") {
-		o.Fail("_url", "%v", err)
-	}
+	a := readURL(o)
 	d.pool.Dial = func(ctx context.Context) (*link, error) { return dial(ctx, a, d.timeout) }
 	d.pool.Alive = func(_ context.Context, l *link) bool { return !l.channel.IsClosed() }
 	d.pool.Hangup = (*link).close
 	return archive.Opened{Destination: d, Retry: retry.Read(o, false), Parallel: parallel}, nil
+}
+
+// readURL reads where the broker is; nil: o notes an error.
+func readURL(o *member.Object) *address {
+	const name = "_url"
+	text := o.Text(name)
+	if text == "" {
+		return nil
+	}
+	a, err := parseURL(text)
+	if err == nil {
+		_, err = a.tls()
+	}
+	if err != nil {
+		o.Fail(name, "%v", err)
+		return nil
+	}
+	return a
 }
 
 // readKey reads the routing key, or how it is made.
