@@ -153,7 +153,7 @@ func (l *Line) next() (*Entry, time.Duration, error) {
 // Bounds of what is read ahead.
 const (
 	aheadResults = 32
-	aheadSize    = 4 << 20
+	aheadSize    = 1 << 20
 )
 
 // nextNew returns the first result that has not been handed out.

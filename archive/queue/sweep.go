@@ -87,17 +87,18 @@ func (q *Queue) dropBeyond(s *store) ([]dropped, error) {
 	if beyond <= 0 || q.cfg.Full != DropOldest {
 		return nil, nil
 	}
-	last := int64(0)
+	last, n := int64(0), 0
 	err := s.each(func(rows *sql.Rows) (bool, error) {
 		var size int64
 		err := rows.Scan(&last, &size)
 		beyond -= size
+		n++
 		return beyond > 0, err
 	}, "SELECT seq, size FROM results ORDER BY seq LIMIT ?", sweepAtOnce)
 	if err != nil {
 		return nil, err
 	}
-	q.unswept = q.unswept || beyond > 0
+	q.unswept = q.unswept || beyond > 0 && n == sweepAtOnce
 	return q.drop(s, last, ReasonSize)
 }
 

@@ -64,6 +64,13 @@ func (q *Queue) write() {
 	defer close(q.ended)
 	sweep := time.NewTimer(sweepEvery)
 	defer sweep.Stop()
+	due := time.Now().Add(sweepEvery)
+	sweepWithin := func(d time.Duration) {
+		if at := time.Now().Add(d); at.Before(due) {
+			due = at
+			sweep.Reset(d)
+		}
+	}
 	collected := time.NewTimer(settleWithin)
 	defer collected.Stop()
 	var last time.Time // when something was written
@@ -80,6 +87,7 @@ func (q *Queue) write() {
 		case <-collected.C:
 		case <-sweep.C:
 			sweep.Reset(sweepEvery)
+			due = time.Now().Add(sweepEvery)
 			if !q.cfg.Still {
 				jobs = append(jobs, q.sweep())
 			}
@@ -98,10 +106,10 @@ func (q *Queue) write() {
 		last = time.Now()
 		switch {
 		case q.failed():
-			sweep.Reset(failEvery)
+			sweepWithin(failEvery)
 		case q.unswept:
 			q.unswept = false
-			sweep.Reset(0)
+			sweepWithin(0)
 		}
 		open = open || len(jobs) == jobsAtOnce // there may be more
 	}
