@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"owl/archive"
+	"owl/archive/dest/internal/pool"
 	"owl/archive/iso8601"
 	"owl/archive/member"
 )
@@ -22,7 +23,8 @@ const (
 	pluginTimeout  = 2 * time.Minute  // of one result
 	checkTimeout   = 10 * time.Second // of looking at data
 	pluginItems    = 10000            // that one process gets
-	pluginIdle     = time.Minute      // after which it is ended
+	pluginLife     = 10 * time.Minute // of a process
+	mostProcesses  = 25               // as pScheduler has for each archiver
 	pluginTries    = 3                // with a process each, if they crash
 	longestAnswer  = 1 << 20          // octets
 	longestRequest = 64 << 20         // octets
@@ -30,10 +32,11 @@ const (
 
 // An execDestination gives results to an archiver plugin of pScheduler: plugin is
 // the folder that holds its programs, data is what the plugin gets as its data.
-// The program archive runs for as long as there are results, of which it gets
-// one after the other: 0x1E, JSON in one line; so it answers (RFC 7464). The
-// program data-is-valid, if there is one, is asked about the data when the
-// destination is opened.
+// The program archive gets one result after the other, 0x1E and JSON in one line,
+// and so it answers (RFC 7464); after ten minutes or 10,000 results a new process
+// takes its place. There are as many at once as processes says, one without it,
+// and so results arrive in their order. The program data-is-valid, if there is
+// one, is asked about the data when the destination is opened.
 //
 // A result is delivered when the plugin has said so. A failure is tried again when
 // the plugin wants it, and else it is final. A plugin that crashes on a result
@@ -43,16 +46,20 @@ type execDestination struct {
 	program string
 	data    json.RawMessage
 	timeout time.Duration
-
-	turn chan struct{} // who has put something in may use what follows
-	run  *plugin
-	idle *time.Timer
+	pool    *pool.Pool[*plugin]
 }
 
 func openExec(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 	o.Schema(1)
 	o.Need("plugin", "data")
-	d := &execDestination{timeout: o.Duration("timeout", pluginTimeout), turn: make(chan struct{}, 1)}
+	d := &execDestination{timeout: o.Duration("timeout", pluginTimeout)}
+	d.pool = &pool.Pool[*plugin]{
+		Dial:   func(context.Context) (*plugin, error) { return startPlugin(d.program) },
+		Alive:  func(context.Context, *plugin) bool { return true }, // or else it is found out
+		Hangup: (*plugin).stop,
+		Life:   pluginLife,
+	}
+	processes := int(o.Int("processes", 1, mostProcesses, 1))
 	if o.Has("timeout") && d.timeout < time.Millisecond {
 		o.Fail("timeout", "want at least a millisecond")
 	}
@@ -74,7 +81,7 @@ func openExec(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 	} else if err := checkData(filepath.Join(dir, "data-is-valid"), d.data); err != nil {
 		o.Fail("data", "%v", err)
 	}
-	return archive.Opened{Destination: d}, nil
+	return archive.Opened{Destination: d, Parallel: processes}, nil
 }
 
 // checkData asks a plugin what it thinks of its data.
@@ -92,7 +99,7 @@ func checkData(program string, data []byte) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { killGroup(cmd); return nil }
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w%s", program, err, said.told())
+		return fmt.Errorf("%s: %w: %s", program, err, said.told())
 	}
 	var verdict struct {
 		Valid *bool
@@ -136,12 +143,6 @@ func (d *execDestination) Deliver(ctx context.Context, item *archive.Item) error
 	if len(text) > longestRequest {
 		return archive.Final(fmt.Errorf("the result has %d octets: want at most %d", len(text), longestRequest))
 	}
-	select {
-	case d.turn <- struct{}{}:
-		defer func() { <-d.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	answer, err := d.ask(ctx, text)
 	if err != nil {
 		return err
@@ -152,73 +153,33 @@ func (d *execDestination) Deliver(ctx context.Context, item *archive.Item) error
 // errGarbage is an answer that is none.
 var errGarbage = errors.New("the answer is no record of JSON")
 
-// ask gives a request to the plugin, and returns its answer.
-func (d *execDestination) ask(ctx context.Context, text []byte) ([]byte, error) {
-	if d.idle != nil {
-		d.idle.Stop()
-	}
-	var failed error
+// ask gives a request to a plugin, and returns its answer.
+func (d *execDestination) ask(ctx context.Context, text []byte) (answer []byte, err error) {
 	for range pluginTries {
-		if d.run == nil {
-			run, err := startPlugin(d.program)
-			if err != nil {
-				return nil, err // the host is short of something: that passes
-			}
-			d.run = run
-		}
-		limited, cancel := context.WithTimeout(ctx, d.timeout)
-		answer, err := d.run.ask(limited, text)
-		late := limited.Err() != nil
-		cancel()
-		if err == nil {
-			if d.run.items >= pluginItems {
-				d.end()
-			} else {
-				d.idle = time.AfterFunc(pluginIdle, d.endIdle)
-			}
-			return answer, nil
-		}
-		said := d.run.stop()
-		d.run = nil
-		failed = fmt.Errorf("%w%s", err, said)
+		started := false
+		err = d.pool.Use(ctx, func(p *plugin) (again bool, err error) {
+			started = true
+			answer, err = p.ask(ctx, d.timeout, text)
+			return err == nil && p.items < pluginItems, err
+		})
 		switch {
+		case err == nil:
+			return answer, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case late:
-			return nil, fmt.Errorf("the plugin has not answered within %v%s", d.timeout, said)
+		case !started: // the host is short of something: that passes
+			return nil, err
 		case errors.Is(err, errGarbage):
-			return nil, archive.Final(failed)
+			return nil, archive.Final(err)
+		case errors.Is(err, context.DeadlineExceeded):
+			return nil, err
 		}
 	}
-	return nil, archive.Final(fmt.Errorf("possibly-permanent archiver error: %w", failed))
-}
-
-// end ends the process.
-func (d *execDestination) end() {
-	if d.run != nil {
-		d.run.stop()
-	}
-	d.run = nil
-}
-
-// endIdle ends the process that has nothing to do, unless it has just got
-// something.
-func (d *execDestination) endIdle() {
-	select {
-	case d.turn <- struct{}{}:
-		d.end()
-		<-d.turn
-	default:
-	}
+	return nil, archive.Final(fmt.Errorf("possibly-permanent archiver error: %w", err))
 }
 
 func (d *execDestination) Close() error {
-	d.turn <- struct{}{}
-	defer func() { <-d.turn }()
-	if d.idle != nil {
-		d.idle.Stop()
-	}
-	d.end()
+	d.pool.Close()
 	return nil
 }
 

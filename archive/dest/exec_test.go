@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,23 +95,45 @@ func TestExec(t *testing.T) {
 		t.Errorf("the plugin's data are %v", data)
 	}
 
-	// A process that has nothing to do is ended, and so is one that has done
-	// enough.
-	e.endIdle()
-	e.endIdle()
-	if err := deliver(t, d, "1"); err != nil {
+	// A process that has done enough is ended.
+	err := e.pool.Use(t.Context(), func(p *plugin) (bool, error) {
+		p.items = pluginItems - 1
+		return true, nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	e.run.items = pluginItems - 1
 	for range 2 {
 		if err := deliver(t, d, "1"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	all := log()
-	if len(all) != 6 || all[3].PID == all[2].PID || all[4].PID != all[3].PID || all[5].PID == all[4].PID {
-		t.Errorf("the processes were %v", all[3:])
+	if len(all) != 5 || all[3].PID != all[2].PID || all[4].PID == all[3].PID {
+		t.Errorf("the processes were %v", all[2:])
 	}
+}
+
+// TestExecProcesses: of several processes each has a result at a time.
+func TestExecProcesses(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("SKIPPED: there is no python3:", err)
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	d := open(t, "exec", fmt.Sprintf(`{"plugin": %q, "processes": 3, "data": {"do": "meet 3", "log": %q}}`, pluginDir(t), log))
+	if d.Parallel != 3 {
+		t.Errorf("%d at once", d.Parallel)
+	}
+	var wg sync.WaitGroup
+	for range d.Parallel {
+		wg.Go(func() {
+			if err := deliver(t, d, "1"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestExecFails: what the answers of a plugin come to, and what comes of one that
@@ -209,7 +232,7 @@ func TestExecData(t *testing.T) {
 	}
 	for data, want := range map[string]string{
 		`{"_secret": "sesame"}`:           "/data/data: the plugin says: At /: 'log' is a required property, not ***",
-		`{"do": "break", "log": "/none"}`: "/data/data: " + pluginDir(t) + "/data-is-valid: exit status 1; it says: broken",
+		`{"do": "break", "log": "/none"}`: "/data/data: " + pluginDir(t) + "/data-is-valid: exit status 1: broken",
 	} {
 		_, err := tryOpen("exec", fmt.Sprintf(`{"plugin": %q, "data": %s}`, pluginDir(t), data))
 		if err == nil || err.Error() != want {

@@ -29,6 +29,8 @@ type plugin struct {
 	stdout *bufio.Reader
 	stderr *bounded
 	items  int // that it was given
+
+	stopped sync.Once
 }
 
 func startPlugin(program string) (*plugin, error) {
@@ -58,10 +60,12 @@ func (p *plugin) kill() { killGroup(p.cmd) }
 // killGroup ends a process that has begun a group, and the rest of the group.
 func killGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
-// ask writes a request and reads the answer. After an error the plugin cannot be
-// used any more, and is to be stopped.
-func (p *plugin) ask(ctx context.Context, text []byte) ([]byte, error) {
+// ask writes a request and reads the answer. After an error the process has
+// ended.
+func (p *plugin) ask(ctx context.Context, timeout time.Duration, text []byte) ([]byte, error) {
 	p.items++
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	defer context.AfterFunc(ctx, p.kill)()
 	// A plugin may answer before it has read everything.
 	written := make(chan error, 1)
@@ -71,12 +75,23 @@ func (p *plugin) ask(ctx context.Context, text []byte) ([]byte, error) {
 	}()
 	answer, err := readRecord(p.stdout)
 	if err != nil {
-		p.kill()
+		p.kill() // it need not have ended
 	}
 	if werr := <-written; err == nil {
 		err = werr
 	}
-	return answer, err
+	if err == nil {
+		return answer, nil
+	}
+	late := ctx.Err()
+	p.stop()
+	if late != nil {
+		err = fmt.Errorf("the plugin has not answered within %v: %w", timeout, late)
+	}
+	if said := p.stderr.told(); said != "" {
+		err = fmt.Errorf("%w; it says: %s", err, said)
+	}
+	return nil, err
 }
 
 // readRecord reads a record: JSON in one line, with a mark before it.
@@ -114,15 +129,15 @@ func ended(err error) error {
 	return err
 }
 
-// stop ends the process: its input, and what does not end then is killed. It
-// returns what the plugin has said besides, as errors tell of it.
-func (p *plugin) stop() string {
-	p.stdin.Close()
-	timer := time.AfterFunc(stopWait, p.kill)
-	defer timer.Stop()
-	_ = p.cmd.Wait() // how it ended does not matter any more
-	p.kill()         // what it has started and left
-	return p.stderr.told()
+// stop ends the process: its input, and what does not end then is killed.
+func (p *plugin) stop() {
+	p.stopped.Do(func() {
+		p.stdin.Close()
+		timer := time.AfterFunc(stopWait, p.kill)
+		defer timer.Stop()
+		_ = p.cmd.Wait() // how it ended does not matter any more
+		p.kill()         // what it has started and left
+	})
 }
 
 // A bounded buffer keeps the last octets that are written to it.
@@ -147,13 +162,7 @@ func (b *bounded) Bytes() []byte {
 	return bytes.Clone(b.buf)
 }
 
-// told returns what was kept in one line, for the end of an error.
-func (b *bounded) told() string {
-	s := short(string(b.Bytes()))
-	if s == "" {
-		return ""
-	}
-	return "; it says: " + s
-}
+// told returns what was kept in one line, as errors tell of it.
+func (b *bounded) told() string { return short(string(b.Bytes())) }
 
 func short(s string) string { return dial.Short([]byte(s)) }

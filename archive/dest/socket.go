@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"owl/archive"
@@ -22,6 +23,8 @@ const (
 	// grace is how long the other side of a TCP connection is given to close it
 	// before its acknowledgements are enough.
 	grace = time.Second
+	// refusal is how long a host is given to say that nobody takes a datagram.
+	refusal = 50 * time.Millisecond
 	// datagramSize is how long a datagram may be unless its destination says
 	// otherwise, in octets: one that any host can receive (RFC 791).
 	datagramSize = 508
@@ -35,7 +38,8 @@ const (
 //
 // Over TCP a result is delivered when the other side has closed the connection
 // after us, or keeps it open and its host has acknowledged everything; a reset is
-// a failure. UDP tells nothing: there a result is delivered when it is sent.
+// a failure. Over UDP it is delivered when it is sent, unless the host says at once
+// that nobody listens there (ICMP); nothing else is told.
 type socket struct {
 	dial.Endpoint
 	network string // tcp or udp
@@ -49,7 +53,7 @@ func openTCP(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 }
 
 func openUDP(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
-	return openSocket(o, "udp", 1)
+	return openSocket(o, "udp", 8)
 }
 
 func openSocket(o *member.Object, network string, parallel int) (archive.Opened, error) {
@@ -109,6 +113,18 @@ func (s *socket) Deliver(ctx context.Context, item *archive.Item) error {
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		return arrived(ctx, tcp, deadline)
+	}
+	return refused(conn)
+}
+
+// refused returns what the other host says to a datagram, if it is that nobody
+// takes it.
+func refused(conn net.Conn) error {
+	if err := conn.SetReadDeadline(time.Now().Add(refusal)); err != nil {
+		return err
+	}
+	if _, err := conn.Read(make([]byte, 1)); errors.Is(err, syscall.ECONNREFUSED) {
+		return err
 	}
 	return nil
 }

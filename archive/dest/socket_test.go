@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,6 +167,21 @@ func TestUDP(t *testing.T) {
 	}
 	if err := deliver(t, d, `"`+strings.Repeat("x", 1<<16)+`"`); !archive.IsFinal(err) {
 		t.Errorf("more than a packet: %v", err)
+	}
+}
+
+// TestUDPRefused: a host says that nobody listens.
+func TestUDPRefused(t *testing.T) {
+	t.Parallel()
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.LocalAddr().(*net.UDPAddr).Port
+	d := open(t, "udp", fmt.Sprintf(`{"host": "127.0.0.1", "port": %d}`, port))
+	l.Close()
+	if err := deliver(t, d, "{}"); !errors.Is(err, syscall.ECONNREFUSED) || archive.IsFinal(err) {
+		t.Errorf("%v", err)
 	}
 }
 
