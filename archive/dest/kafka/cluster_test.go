@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -207,6 +208,26 @@ func TestTLS(t *testing.T) {
 	if diff := cmp.Diff([]string{"1"}, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A cluster may want to see a certificate of ours.
+func TestClientCertificate(t *testing.T) {
+	t.Parallel()
+	a := testserver.NewAuthority(t)
+	server := a.Server(t, "127.0.0.1")
+	server.ClientAuth, server.ClientCAs = tls.RequireAndVerifyClientCert, a.Pool()
+	c := newCluster(t, kfake.TLS(server))
+	data := map[string]any{"security-protocol": "SSL", "kafka-retries": 0, "_ssl-cacert": a.File}
+	fails(t, openAt(t, c.ListenAddrs(), "results", data), item("1", `1`), "certificate required", false)
+	cert, key := a.Sign(t, "owl")
+	for name, text := range map[string][]byte{"_ssl-cert": cert, "_ssl-key": key} {
+		path := filepath.Join(t.TempDir(), "pem")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		data[name] = path
+	}
+	deliver(t, openAt(t, c.ListenAddrs(), "results", data), item("1", `1`))
 }
 
 func TestHostName(t *testing.T) {

@@ -3,7 +3,8 @@
 // A result is delivered when all replicas in sync have it (acks=all); the producer
 // is idempotent, so that its own repetitions leave no second copy. It arrives at
 // least once; repeats have the same header result-id, which is the result's ID.
-// There is no key. Values are not compressed, so that any consumer can read them.
+// Some are on their way at once, so that messages are not in order. They have no
+// key, and are not compressed, so that any consumer can read them.
 package kafka
 
 import (

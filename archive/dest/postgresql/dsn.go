@@ -27,12 +27,13 @@ var unsupported = []string{
 // libpq takes it: the PG… variables of the environment, the service file, and the
 // password file.
 func configure(dsn string) (*pgconn.Config, error) {
-	dsn, err := atfile.Read(dsn)
+	text, err := atfile.Read(dsn)
 	if err != nil {
 		return nil, err
 	}
-	c, err := pgconn.ParseConfig(dsn)
-	if err != nil {
+	c, err := pgconn.ParseConfig(text)
+	emptied := text == "" && dsn != "" // a file, which does not mean what libpq does without a DSN
+	if err != nil || emptied {
 		return nil, errDSN
 	}
 	for _, name := range unsupported {

@@ -45,6 +45,7 @@ func TestOpen(t *testing.T) {
 		`{"_dsn": "password='hunter2", "table": "ab", "column": "c"}`:                   "/data/_dsn: want keyword=value pairs",
 		`{"_dsn": "postgres://me:hun%ter2@h/d?sslmode=x", "table": "a", "column": "c"}`: "/data/_dsn: want keyword=value pairs",
 		`{"_dsn": "keepalives=1 password=hunter2", "table": "ab", "column": "c"}`:       "/data/_dsn: parameter keepalives is not supported",
+		`{"_dsn": "@/dev/null", "table": "ab", "column": "c"}`:                          "/data/_dsn: want keyword=value pairs",
 		`{"_dsn": "@/no/such/file", "table": "ab", "column": "c"}`:                      "/data/_dsn: open /no/such/file",
 		// Our own.
 		`{"_dsn": "dbname=d", "table": "a.b", "column": "c"}`:                    "",

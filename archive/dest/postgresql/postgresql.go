@@ -3,7 +3,7 @@
 //
 // A result is delivered when its row is committed. It arrives at least once; with
 // an id-column, which has the result's ID, the database keeps the first row and
-// drops repeats.
+// drops repeats. Some are on their way at once, so that rows are not in order.
 package postgresql
 
 import (

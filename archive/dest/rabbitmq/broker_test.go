@@ -280,7 +280,7 @@ func testTLS(t *testing.T, w *world) {
 	for i, good := range []string{
 		address("localhost", ca),
 		address("127.0.0.1", ca, "server_name_indication=localhost"),
-		address("127.0.0.1", "verify=verify_none"),
+		address("127.0.0.1", "verify=verify_none", "auth_mechanism=amqplain"),
 	} {
 		id := fmt.Sprint(i)
 		deliver(t, w.open(t, good, `"routing-key": "secure"`), item(id, `1`))

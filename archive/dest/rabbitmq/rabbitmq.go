@@ -3,7 +3,7 @@
 // A result is delivered when the broker has confirmed it. One that no queue takes
 // is not: the broker is told to give it back (mandatory), which is a failure. It
 // arrives at least once; repeats have the same message-id, which is the result's
-// ID.
+// ID. Some are on their way at once, so that messages are not in order.
 package rabbitmq
 
 import (
