@@ -164,3 +164,33 @@ func TestStill(t *testing.T) {
 		t.Error("there is a file now")
 	}
 }
+
+// What is put is synced; what was settled is not, for it costs too much to wait
+// for the disk each time, and to deliver it again after a loss of power is harmless.
+func TestSynced(t *testing.T) {
+	t.Parallel()
+	q := open(t, Config{})
+	mode := func(j job) (mode int) {
+		t.Helper()
+		looked := make(chan error, 1)
+		j.do = func(s *store) error {
+			err := s.conn.QueryRowContext(background, "PRAGMA synchronous").Scan(&mode)
+			looked <- err
+			return err
+		}
+		q.work <- j
+		if err := <-looked; err != nil {
+			t.Fatal(err)
+		}
+		return mode
+	}
+	const normal, full = 1, 2
+	for range 2 {
+		if got := mode(job{done: make(chan error, 1)}); got != full {
+			t.Errorf("synchronous is %d for what somebody waits for, want %d", got, full)
+		}
+		if got := mode(job{}); got != normal {
+			t.Errorf("synchronous is %d for what nobody waits for, want %d", got, normal)
+		}
+	}
+}

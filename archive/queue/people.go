@@ -75,12 +75,12 @@ func (sel *Selection) has(st State) bool { return sel.State == "" || sel.State =
 func (q *Queue) of(sel *Selection) ([]*Line, error) {
 	var lines []*Line
 	names := []string{}
-	q.each(func(l *Line) {
+	for _, l := range q.byName() {
 		names = append(names, l.name)
 		if sel.Destination == "" || sel.Destination == l.name {
 			lines = append(lines, l)
 		}
-	})
+	}
 	switch {
 	case sel.Destination != "" && len(lines) == 0:
 		return nil, fmt.Errorf("destination %q: want one of %q", sel.Destination, names)

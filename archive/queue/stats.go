@@ -74,9 +74,10 @@ type LineStats struct {
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	q.mu.Lock()
 	s := Stats{Size: q.size, MaxSize: q.cfg.MaxSize, Came: q.came.Load(), Refused: q.refused.Load(), Failing: q.failing}
-	var lines []*Line
-	var cursors []int64
-	q.each(func(l *Line) {
+	lines := q.byName()
+	cursors := make([]int64, len(lines))
+	for i, l := range lines {
+		cursors[i] = l.cursor
 		n := LineStats{Name: l.name, Used: l.used, Waiting: l.waiting, Dead: l.dead, Counts: l.counts}
 		n.Dropped = maps.Clone(l.counts.Dropped)
 		if l.used {
@@ -88,9 +89,7 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 			}
 		}
 		s.Lines = append(s.Lines, n)
-		lines = append(lines, l)
-		cursors = append(cursors, l.cursor)
-	})
+	}
 	q.mu.Unlock()
 	for i, l := range lines {
 		if err := q.oldest(ctx, l, cursors[i], &s.Lines[i]); err != nil {

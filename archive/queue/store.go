@@ -326,16 +326,16 @@ func (r *Result) scan(rows *sql.Rows) error {
 // look calls do for each row, as long as it wants more.
 func (s *store) look(ctx context.Context, do func(*sql.Rows) (more bool, err error), query string, args ...any) error {
 	rows, err := s.db.QueryContext(ctx, query, args...)
-	return each(rows, err, do)
+	return forRows(rows, err, do)
 }
 
 // each is look for the running transaction.
 func (s *store) each(do func(*sql.Rows) (more bool, err error), query string, args ...any) error {
 	rows, err := s.conn.QueryContext(background, query, args...)
-	return each(rows, err, do)
+	return forRows(rows, err, do)
 }
 
-func each(rows *sql.Rows, err error, do func(*sql.Rows) (more bool, err error)) error {
+func forRows(rows *sql.Rows, err error, do func(*sql.Rows) (more bool, err error)) error {
 	if err != nil {
 		return err
 	}

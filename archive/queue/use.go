@@ -191,9 +191,7 @@ func uniqueName(t Target, taken map[string]string) string {
 	return name
 }
 
-// each calls do for all lines, by name. q.mu is held.
-func (q *Queue) each(do func(*Line)) {
-	for _, l := range slices.SortedFunc(maps.Values(q.lines), func(a, b *Line) int { return cmp.Compare(a.name, b.name) }) {
-		do(l)
-	}
+// byName returns all lines. The writer calls it, or who holds q.mu.
+func (q *Queue) byName() []*Line {
+	return slices.SortedFunc(maps.Values(q.lines), func(a, b *Line) int { return cmp.Compare(a.name, b.name) })
 }
