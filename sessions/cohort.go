@@ -368,11 +368,12 @@ func (c *cohort) tellEach(asking []*seat, r func(i int) reply) {
 // connect opens a connection, in the place of the one that there is.
 func (c *cohort) connect(ctx context.Context, asking []*seat) {
 	c.hangUp()
+	late := ctx.Err() != nil
 	client, path, err := c.broker.connect(ctx)
 	if err != nil {
 		why := err
-		if c.life.Err() != nil {
-			why = nil // nobody waits any more
+		if late || c.life.Err() != nil {
+			why = nil // the server was not given any time, or nobody waits any more
 		}
 		c.tell(asking, reply{err: &putOff{err, c.broker.missed(why)}})
 		return

@@ -142,8 +142,12 @@ func TestCohorts(t *testing.T) {
 				if c.most > test.most || len(w.dials()) > test.dial {
 					t.Errorf("%d connections at once, %d in all, want at most %d, %d", c.most, len(w.dials()), test.most, test.dial)
 				}
-				if log := w.logged(); strings.Contains(log, "level=WARN") && !strings.Contains(log, "ended before") {
-					t.Errorf("logged %.2000s", log)
+				for line := range strings.Lines(w.logged()) {
+					// At the end what the server has is not fetched any more, and sessions
+					// that overlap stop one after the other.
+					if strings.Contains(line, "level=WARN") && !strings.Contains(line, "ended before") && !strings.Contains(line, ": restarted") {
+						t.Errorf("logged %s", line)
+					}
 				}
 			})
 		})

@@ -49,7 +49,7 @@ func ServeMetrics(ctx context.Context, addr string, h http.Handler) (url string,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      time.Minute,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       30 * time.Second, // who asks no more keeps nobody out
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(io.Discard, "", 0), // scrapers' broken connections concern nobody
 	}
