@@ -13,6 +13,7 @@ import (
 	"owl/archive"
 	"owl/archive/dest/dial"
 	"owl/archive/dest/internal/certs"
+	"owl/archive/dest/internal/pool"
 	"owl/archive/member"
 	"owl/archive/retry"
 )
@@ -27,6 +28,9 @@ const (
 	longestStream = 1 << 20
 	maxParts      = 1000
 	syslogTimeout = 30 * time.Second
+	// syslogLife is how long a connection is used, after which the server's name
+	// is looked up again: over UDP nothing else would tell that it has moved.
+	syslogLife = time.Minute
 )
 
 // facilities and priorities have their codes as indices (RFC 5424, section 6.2.1);
@@ -50,7 +54,8 @@ var (
 // has it, when the datagram is sent, or, over TCP and TLS, when the server's host
 // has acknowledged it.
 type syslogDestination struct {
-	out      *syslogConn
+	server   syslogServer
+	pool     *pool.Pool[*syslogConn]
 	ident    string
 	code     int // of facility and priority
 	local    bool
@@ -75,11 +80,16 @@ func openSyslog(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 	}
 	d.code = choice(o, "facility", facilities[:], "user")<<3 | choice(o, "priority", priorities[:], "info")
 	d.local = !o.Has("host")
-	d.out = &syslogConn{turn: make(chan struct{}, 1)}
+	d.pool = &pool.Pool[*syslogConn]{
+		Dial:   d.server.connect,
+		Alive:  func(_ context.Context, c *syslogConn) bool { return c.alive() },
+		Hangup: func(c *syslogConn) { c.Close() },
+		Life:   syslogLife,
+	}
 	if d.local {
-		d.out.path = devLog
+		d.server.path = devLog
 		if o.Has("path") {
-			d.out.path = o.Text("path")
+			d.server.path = o.Text("path")
 		}
 	} else {
 		d.readServer(o)
@@ -100,19 +110,19 @@ func choice(o *member.Object, name string, options []string, otherwise string) i
 
 // readServer reads the members that say which server is logged to.
 func (d *syslogDestination) readServer(o *member.Object) {
-	d.out.transport = o.Option("transport", "udp", "tcp", "tls")
-	port := map[string]int64{"tcp": 601, "tls": 6514}[d.out.transport]
+	d.server.transport = o.Option("transport", "udp", "tcp", "tls")
+	port := map[string]int64{"tcp": 601, "tls": 6514}[d.server.transport]
 	if port == 0 {
 		port = 514
 	}
-	d.out.Endpoint = dial.Endpoint{
+	d.server.Endpoint = dial.Endpoint{
 		Host:    o.Text("host"),
 		Port:    uint16(o.Int("port", 1, 65535, port)),
 		Bind:    o.String("bind"),
 		Version: ipVersion(o),
 		Timeout: syslogTimeout,
 	}
-	if d.out.transport == "tls" {
+	if d.server.transport == "tls" {
 		d.readTLS(o)
 	}
 	if !identForm.MatchString(d.ident) {
@@ -126,7 +136,7 @@ func (d *syslogDestination) readServer(o *member.Object) {
 
 // readTLS reads how the server is trusted, and what certificate we have for it.
 func (d *syslogDestination) readTLS(o *member.Object) {
-	d.out.certs = certs.Files{
+	d.server.certs = certs.Files{
 		CA:       o.String("_ssl-cacert"),
 		Cert:     o.String("_ssl-cert"),
 		Key:      o.String("_ssl-key"),
@@ -136,7 +146,7 @@ func (d *syslogDestination) readTLS(o *member.Object) {
 	if o.Err() != nil {
 		return
 	}
-	if _, err := d.out.certs.Config(d.out.Host); err != nil {
+	if _, err := d.server.certs.Config(d.server.Host); err != nil {
 		o.Fail("transport", "%v", err)
 	}
 }
@@ -149,10 +159,22 @@ func (d *syslogDestination) Deliver(ctx context.Context, item *archive.Item) err
 	if err != nil {
 		return archive.Final(fmt.Errorf("failed to log result: %w", err))
 	}
-	if err := d.out.send(ctx, messages); err != nil {
-		return fmt.Errorf("failed to log result: %w", err)
+	for {
+		fresh := true
+		err := d.pool.Use(ctx, func(c *syslogConn) (again bool, err error) {
+			fresh = !c.used
+			err = c.send(ctx, messages)
+			return err == nil, err
+		})
+		switch {
+		case err == nil:
+			return nil
+		case fresh || ctx.Err() != nil || archive.IsFinal(err):
+			return fmt.Errorf("failed to log result: %w", err)
+		}
+		// The daemon was restarted, maybe. Some of it may be there already: that is
+		// what the ID is for.
 	}
-	return nil
 }
 
 // messages returns what is sent for a result.
@@ -222,4 +244,7 @@ func (d *syslogDestination) head(now time.Time, id string, part, parts int) []by
 // escaper is for the values of structured data (RFC 5424, section 6.3.3).
 var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `]`, `\]`)
 
-func (d *syslogDestination) Close() error { return d.out.close() }
+func (d *syslogDestination) Close() error {
+	d.pool.Close()
+	return nil
+}

@@ -220,7 +220,14 @@ func TestSyslogServer(t *testing.T) {
 					t.Errorf("%s: %q", transport, s)
 				}
 			}
-			gone := s.out.gone
+			var gone <-chan struct{}
+			err := s.pool.Use(t.Context(), func(c *syslogConn) (bool, error) {
+				gone = c.gone
+				return true, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 			(<-connections).Close()
 			<-gone
 			if len(connections) != 0 {

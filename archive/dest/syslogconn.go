@@ -15,72 +15,104 @@ import (
 	"owl/archive/dest/internal/certs"
 )
 
-// freshness is how long the server's name is not looked up again, where no
-// connection tells that it has gone.
-const freshness = time.Minute
-
-// A syslogConn is a connection to who takes messages. It is made when it is
-// wanted, kept, and made anew when it has broken.
-type syslogConn struct {
-	path          string // of a local socket; empty: there is a server
+// A syslogServer is who takes messages, and how it is reached.
+type syslogServer struct {
+	path          string // of a local socket; empty: there is a host
 	transport     string // udp, tcp or tls
-	dial.Endpoint        // the server
+	dial.Endpoint        // the host
 	certs         certs.Files
+}
 
-	turn   chan struct{} // who has put something in may use what follows
-	conn   net.Conn
-	tcp    *net.TCPConn    // below conn; nil: it is none of TCP
-	stream bool            // conn does not keep messages apart
+// A syslogConn is a connection to who takes messages.
+type syslogConn struct {
+	net.Conn
+	tcp    *net.TCPConn    // below it; nil: it is none of TCP
+	local  bool            // to the daemon of this host
+	stream bool            // it does not keep messages apart
+	used   bool            // before
 	gone   <-chan struct{} // closed when a stream has been ended by the other side
-	made   time.Time
 }
 
-// send sends all messages over one connection.
-func (c *syslogConn) send(ctx context.Context, messages [][]byte) error {
-	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+func (s *syslogServer) connect(ctx context.Context) (*syslogConn, error) {
+	conn, err := s.open(ctx)
+	if err != nil {
+		return nil, err
 	}
-	kept := c.conn != nil
-	err := c.try(ctx, messages)
-	if err != nil && kept && ctx.Err() == nil && !archive.IsFinal(err) {
-		// The daemon was restarted, maybe. Some of it may be there already: that is
-		// what the ID is for.
-		err = c.try(ctx, messages)
+	c := &syslogConn{Conn: conn, local: s.path != "", stream: true}
+	c.tcp, _ = conn.(*net.TCPConn)
+	switch conn := conn.(type) {
+	case *net.UDPConn:
+		c.stream = false
+	case *net.UnixConn:
+		c.stream = conn.RemoteAddr().Network() == "unix"
 	}
-	return err
-}
-
-func (c *syslogConn) try(ctx context.Context, messages [][]byte) (err error) {
-	defer func() {
-		if err != nil {
-			c.drop()
+	if s.transport == "tls" {
+		if c.Conn, err = s.secure(ctx, conn); err != nil {
+			conn.Close()
+			return nil, err
 		}
-	}()
+	}
+	if c.stream {
+		gone := make(chan struct{})
+		c.gone = gone
+		go func() { // ends with the connection
+			defer close(gone)
+			_, _ = io.Copy(io.Discard, c.Conn) // a server has nothing to say
+		}()
+	}
+	return c, nil
+}
+
+// open connects to the server, or to the local daemon, whose socket is one of
+// datagrams or, with some daemons, of a stream.
+func (s *syslogServer) open(ctx context.Context) (net.Conn, error) {
+	switch {
+	case s.path == "" && s.transport == "udp":
+		return s.Connect(ctx, "udp")
+	case s.path == "":
+		return s.Connect(ctx, "tcp")
+	}
+	d := net.Dialer{Timeout: syslogTimeout}
+	conn, err := d.DialContext(ctx, "unixgram", s.path)
+	if errors.Is(err, syscall.EPROTOTYPE) {
+		conn, err = d.DialContext(ctx, "unix", s.path)
+	}
+	return conn, err
+}
+
+// secure begins TLS on a connection.
+func (s *syslogServer) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	config, err := s.certs.Config(s.Host)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, syslogTimeout)
+	defer cancel()
+	c := tls.Client(conn, config)
+	return c, c.HandshakeContext(ctx)
+}
+
+// alive reports whether the other side has not ended the connection.
+func (c *syslogConn) alive() bool {
 	select {
 	case <-c.gone:
-		c.drop()
+		return false
 	default:
+		return true
 	}
-	if c.transport == "udp" && time.Since(c.made) > freshness {
-		c.drop() // the server may be elsewhere now, and would not tell
-	}
-	if c.conn == nil {
-		if err := c.connect(ctx); err != nil {
-			return err
-		}
-	}
+}
+
+// send sends all messages, and waits until the other host has them where it tells.
+func (c *syslogConn) send(ctx context.Context, messages [][]byte) error {
+	c.used = true
 	deadline := time.Now().Add(syslogTimeout)
-	if err := c.conn.SetWriteDeadline(deadline); err != nil {
+	if err := c.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	conn := c.conn
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	for _, m := range messages {
-		if _, err := c.conn.Write(c.framed(m)); errors.Is(err, syscall.EMSGSIZE) {
+		if _, err := c.Write(c.framed(m)); errors.Is(err, syscall.EMSGSIZE) {
 			return archive.Final(err)
 		} else if err != nil {
 			return err
@@ -89,67 +121,12 @@ func (c *syslogConn) try(ctx context.Context, messages [][]byte) (err error) {
 	return c.settle(ctx, deadline)
 }
 
-func (c *syslogConn) connect(ctx context.Context) error {
-	conn, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	c.conn, c.stream, c.made = conn, true, time.Now()
-	c.tcp, _ = conn.(*net.TCPConn)
-	switch conn := conn.(type) {
-	case *net.UDPConn:
-		c.stream = false
-	case *net.UnixConn:
-		c.stream = conn.RemoteAddr().Network() == "unix"
-	}
-	if c.transport == "tls" {
-		config, err := c.certs.Config(c.Host)
-		if err != nil {
-			return err
-		}
-		secure := tls.Client(conn, config)
-		c.conn = secure
-		limited, cancel := context.WithTimeout(ctx, syslogTimeout)
-		defer cancel()
-		if err := secure.HandshakeContext(limited); err != nil {
-			return err
-		}
-	}
-	c.gone = nil
-	if c.stream {
-		gone, conn := make(chan struct{}), c.conn
-		c.gone = gone
-		go func() { // ends with the connection
-			defer close(gone)
-			_, _ = io.Copy(io.Discard, conn) // a server has nothing to say
-		}()
-	}
-	return nil
-}
-
-// open connects to the server, or to the local daemon, whose socket is one of
-// datagrams or, with some daemons, of a stream.
-func (c *syslogConn) open(ctx context.Context) (net.Conn, error) {
-	switch {
-	case c.path == "" && c.transport == "udp":
-		return c.Connect(ctx, "udp")
-	case c.path == "":
-		return c.Connect(ctx, "tcp")
-	}
-	d := net.Dialer{Timeout: syslogTimeout}
-	conn, err := d.DialContext(ctx, "unixgram", c.path)
-	if errors.Is(err, syscall.EPROTOTYPE) {
-		conn, err = d.DialContext(ctx, "unix", c.path)
-	}
-	return conn, err
-}
-
 // framed returns a message as it is sent.
 func (c *syslogConn) framed(m []byte) []byte {
 	switch {
 	case !c.stream:
 		return m
-	case c.path != "":
+	case c.local:
 		return append(m, 0) // as syslog(3) does
 	}
 	return append(append(strconv.AppendInt(nil, int64(len(m)), 10), ' '), m...)
@@ -167,15 +144,12 @@ func (c *syslogConn) settle(ctx context.Context, deadline time.Time) error {
 	defer timer.Stop()
 	for {
 		all, err := acknowledged(c.tcp)
-		select {
-		case <-c.gone:
+		switch {
+		case !c.alive():
 			return errEnded
-		default:
-		}
-		if err != nil || all {
+		case err != nil || all:
 			return err
-		}
-		if time.Now().After(deadline) {
+		case time.Now().After(deadline):
 			return errors.New("the server has not acknowledged all of the result in time")
 		}
 		select {
@@ -188,20 +162,4 @@ func (c *syslogConn) settle(ctx context.Context, deadline time.Time) error {
 			timer.Reset(wait)
 		}
 	}
-}
-
-// drop ends the connection.
-func (c *syslogConn) drop() {
-	if c.conn != nil {
-		c.conn.Close()
-	}
-	c.conn, c.tcp, c.gone = nil, nil, nil
-}
-
-// close ends the connection when nobody uses it any more.
-func (c *syslogConn) close() error {
-	c.turn <- struct{}{}
-	defer func() { <-c.turn }()
-	c.drop()
-	return nil
 }
