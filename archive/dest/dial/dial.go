@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"owl/archive"
@@ -48,7 +50,30 @@ func (e *Endpoint) Connect(ctx context.Context, network string) (net.Conn, error
 			break
 		}
 	}
-	return nil, errors.Join(errs...)
+	return nil, together(errs)
+}
+
+// several are errors in one line.
+type several []error
+
+func (s several) Unwrap() []error { return s }
+
+func (s several) Error() string {
+	var all []string
+	for _, err := range s {
+		if text := err.Error(); !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// together returns errors as one that tells each thing once.
+func together(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return several(errs)
 }
 
 // A pair is from where to connect to where.
@@ -134,7 +159,7 @@ func (e *Endpoint) lookup(ctx context.Context, what, name string, families []str
 	if len(all) > 0 {
 		return all, nil
 	}
-	err := fmt.Errorf("unable to resolve %s %s: %w", what, name, errors.Join(errs...))
+	err := fmt.Errorf("unable to resolve %s %s: %w", what, name, together(errs))
 	if never {
 		err = archive.Final(err)
 	}

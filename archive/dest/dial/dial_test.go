@@ -2,8 +2,10 @@ package dial
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 
 	"owl/archive/member"
@@ -51,5 +53,23 @@ func TestWithoutURL(t *testing.T) {
 	}
 	if err := WithoutURL(cause); !errors.Is(err, cause) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestTogether: an error that each of a host's addresses has is told once, in one
+// line, and can be found.
+func TestTogether(t *testing.T) {
+	refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+	for _, c := range []struct {
+		errs []error
+		want string
+	}{
+		{[]error{refused}, "dial: connection refused"},
+		{[]error{refused, refused}, "dial: connection refused"},
+		{[]error{errors.New("no route"), refused, refused}, "no route; dial: connection refused"},
+	} {
+		if err := together(c.errs); err.Error() != c.want || !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%v became %q", c.errs, err)
+		}
 	}
 }
