@@ -240,13 +240,20 @@ func (x *collision) run(t *testing.T) (again, anew int) {
 	c := w.gather(crew, cfg, func(_ int, cfg *sessions.StreamConfig) { cfg.Pool = pool })
 	c.pool = pool
 	c.watch(h, (sets-1)*30*time.Second+10*time.Second)
-	for i := range c.streams {
-		c.wantWhole(i)
+	for i, s := range c.streams {
+		if !x.scarce {
+			c.wantWhole(i)
+			continue
+		}
+		// Chance may keep the last pair from a session for a while.
+		if s := s.Snapshot(); s.Measured < s.Elapsed*9/10 || s.Lost != 0 || s.NotSent != 0 {
+			t.Errorf("stream %d: measured %v of %v, gaps %v, lost %d, not sent %d", i, s.Measured, s.Elapsed, s.Gaps, s.Lost, s.NotSent)
+		}
 	}
 	c.end(h)
 
 	leads := append(far.leads, near.leads...)
-	if len(leads) != sets*crew {
+	if len(leads) != sets*crew && !x.scarce {
 		t.Errorf("%d sessions, want %d", len(leads), sets*crew)
 	}
 	for _, lead := range leads {
@@ -255,7 +262,7 @@ func (x *collision) run(t *testing.T) (again, anew int) {
 		}
 	}
 	for line := range strings.Lines(w.logged()) {
-		refused := strings.Contains(line, "temporary resource limit; trying again")
+		refused := strings.Contains(line, "temporary resource limit; trying again") || strings.Contains(line, ": refused\"")
 		if strings.Contains(line, "WARN") && (!refused || !x.scarce) {
 			t.Errorf("logged %s", line)
 		}

@@ -58,8 +58,8 @@ func complaints(stderr string) string {
 	return regexp.MustCompile(`(?m)^owping: NTP: .*\n`).ReplaceAllString(stderr, "")
 }
 
-// short are the options of a test of 20 packets that takes 2 s.
-var short = strings.Fields("-c 20 -i 0.005 -L 0.5 -E 0 -P 0")
+// short are the options of a test of 20 packets that takes 2.5 s.
+var short = strings.Fields("-c 20 -i 0.005 -L 1 -E 0 -P 0")
 
 func with(more string, args ...string) []string {
 	return append(append(append([]string(nil), short...), strings.Fields(more)...), args...)
