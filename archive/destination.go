@@ -42,8 +42,6 @@ type Opened struct {
 	// Parallel is how many items may be on their way at once; 0: one, and so
 	// they arrive in their order.
 	Parallel int
-	// Raw says that results are wanted with all their packets.
-	Raw bool
 }
 
 // An Opener makes destinations of specifications; dest.Open is one. It reaches

@@ -113,18 +113,6 @@ func (d *Dispatcher) open(specs []*Spec) (map[string]*outlet, error) {
 	return fresh, errors.Join(errs...)
 }
 
-// Raw reports whether any destination wants results with all their packets.
-func (d *Dispatcher) Raw() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, o := range d.outlets {
-		if o.Raw {
-			return true
-		}
-	}
-	return false
-}
-
 // A Status is how it goes with a destination.
 type Status struct {
 	Name     string

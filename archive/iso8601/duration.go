@@ -52,32 +52,3 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	return time.Duration(ns.Int64()), nil
 }
-
-// FormatDuration returns what [ParseDuration] reads: days, hours, minutes and
-// seconds. Less than nothing is nothing.
-func FormatDuration(d time.Duration) string {
-	if d <= 0 {
-		return "PT0S"
-	}
-	var b strings.Builder
-	b.WriteByte('P')
-	if days := d / (24 * time.Hour); days > 0 {
-		fmt.Fprintf(&b, "%dD", days)
-	}
-	d %= 24 * time.Hour
-	if d > 0 {
-		b.WriteByte('T')
-	}
-	if h := d / time.Hour; h > 0 {
-		fmt.Fprintf(&b, "%dH", h)
-	}
-	d %= time.Hour
-	if m := d / time.Minute; m > 0 {
-		fmt.Fprintf(&b, "%dM", m)
-	}
-	if d %= time.Minute; d > 0 {
-		s := fmt.Sprintf("%d.%09d", d/time.Second, d%time.Second)
-		b.WriteString(strings.TrimRight(strings.TrimRight(s, "0"), ".") + "S")
-	}
-	return b.String()
-}

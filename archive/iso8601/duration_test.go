@@ -1,7 +1,6 @@
 package iso8601
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -30,41 +29,13 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
-func TestFormatDuration(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0:                             "PT0S",
-		-time.Second:                  "PT0S",
-		90 * time.Minute:              "PT1H30M",
-		24*time.Hour + 2*time.Second:  "P1DT2S",
-		48 * time.Hour:                "P2D",
-		1500 * time.Millisecond:       "PT1.5S",
-		time.Minute + time.Nanosecond: "PT1M0.000000001S",
-		10 * time.Second:              "PT10S",
-	} {
-		if got := FormatDuration(d); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
-		}
-	}
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 10_000 {
-		d := time.Duration(random.Int64N(1 << random.IntN(63)))
-		if got, err := ParseDuration(FormatDuration(d)); err != nil || got != d {
-			t.Fatalf("%v: %s: %v, %v", d, FormatDuration(d), got, err)
-		}
-	}
-}
-
 func FuzzParseDuration(f *testing.F) {
 	for _, s := range []string{"PT60S", "P1W2DT1.5H", "P", "PT", "P999999999999D"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		d, err := ParseDuration(s)
-		if err != nil {
-			return
-		}
-		if again, err := ParseDuration(FormatDuration(d)); d < 0 || err != nil || again != d {
-			t.Errorf("%q: %v, then %s: %v, %v", s, d, FormatDuration(d), again, err)
+		if d, err := ParseDuration(s); d < 0 || err != nil && d != 0 {
+			t.Errorf("%q: %v, %v", s, d, err)
 		}
 	})
 }

@@ -247,7 +247,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 func (a *queueAnswer) print(w io.Writer, req *queueRequest) error {
 	done := map[string]string{"retry": "tried again now", "drop": "dropped", "replay": "queued once more"}[req.Action]
 	if done != "" {
-		_, err := fmt.Fprintf(w, "%d results are %s\n", a.Count, done)
+		_, err := fmt.Fprintf(w, "%s: %d\n", done, a.Count)
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

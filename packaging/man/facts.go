@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	archivemetrics "owl/archive/metrics"
+	"owl/archive/queue"
 	"owl/internal/manual"
 	"owl/probe"
 	"owl/probe/clock"
@@ -146,13 +149,25 @@ func families() ([]manual.Item, error) {
 		s := c.Stream(metrics.Labels{Direction: direction}, func() sessions.Snapshot { return known })
 		defer s.Close()
 	}
+	queued := func(context.Context) (queue.Stats, error) {
+		l := queue.LineStats{Name: "a", Used: true, Queued: 1, Oldest: time.Unix(1, 0)}
+		l.Dropped = map[string]uint64{queue.ReasonTTL: 1}
+		return queue.Stats{Lines: []queue.LineStats{l}}, nil
+	}
+	if err := archivemetrics.Register(reg, queued, nil); err != nil {
+		return nil, err
+	}
 	all, err := reg.Gather()
 	var items []manual.Item
 	for _, f := range all {
 		var own []string
 		for _, l := range f.Metric[0].Label {
 			switch l.GetName() {
-			case "source", "destination", "direction", "stream":
+			case "source", "direction", "stream":
+			case "destination":
+				if strings.HasPrefix(f.GetName(), "owl_archive_") {
+					own = append(own, l.GetName())
+				}
 			default:
 				own = append(own, l.GetName())
 			}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -92,20 +93,18 @@ func (a *Archiver) Set(ctx context.Context, specs []*archive.Spec, defaults []st
 	return nil
 }
 
-// use brings results to specs and to what the directories have. A default archive
-// that is among specs as well gets each result once.
+// use brings results to specs and to what the directories have. Whoever is named
+// twice gets each result once.
 func (a *Archiver) use(ctx context.Context, specs []*archive.Spec, dirs []*directory) error {
-	all := append([]*archive.Spec(nil), specs...)
+	for _, d := range dirs {
+		specs = slices.Concat(specs, d.specs)
+	}
+	var all []*archive.Spec
 	known := make(map[string]bool)
 	for _, s := range specs {
-		known[s.Key()] = true
-	}
-	for _, d := range dirs {
-		for _, s := range d.specs {
-			if !known[s.Key()] {
-				known[s.Key()] = true
-				all = append(all, s)
-			}
+		if key := s.Key(); !known[key] {
+			known[key] = true
+			all = append(all, s)
 		}
 	}
 	return a.dispatcher.Set(ctx, all)
