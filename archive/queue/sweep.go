@@ -28,7 +28,7 @@ type dropped struct {
 func (q *Queue) sweep() job {
 	var all []dropped
 	var gone []*Line
-	done := q.done
+	var done int64
 	return job{
 		do: func(s *store) (err error) {
 			q.unswept, q.fresh = false, 0
