@@ -29,6 +29,7 @@ type Spec struct {
 	Runs      Runs
 	URIHost   string // for the addresses of tasks and runs; empty: this host's name
 	Label     string
+	Raw       bool // results are to have all their packets: Owl's own, in any schema
 	masked    json.RawMessage
 	transform json.RawMessage
 }
@@ -86,6 +87,7 @@ func readSpec(o *member.Object) (*Spec, error) {
 	if o.Since(schema, 3, "label") {
 		s.Label = o.String("label")
 	}
+	s.Raw = o.Bool("output-raw", false)
 	data := o.Any("data")
 	o.Done()
 	if err := o.Err(); err != nil {
@@ -197,5 +199,5 @@ func allObjects(m map[string]any) bool {
 // equal reports whether two specifications say the same.
 func (s *Spec) equal(o *Spec) bool {
 	return s.Archiver == o.Archiver && bytes.Equal(s.Data, o.Data) && bytes.Equal(s.transform, o.transform) &&
-		s.TTL == o.TTL && s.Runs == o.Runs && s.URIHost == o.URIHost && s.Label == o.Label
+		s.TTL == o.TTL && s.Runs == o.Runs && s.URIHost == o.URIHost && s.Label == o.Label && s.Raw == o.Raw
 }

@@ -17,6 +17,8 @@ func TestParseSpec(t *testing.T) {
 		`{"schema": 2, "archiver": "x", "data": {}, "runs": "all", "uri-host": "h:8443"}`: "",
 		`{"schema": 2, "archiver": "x", "data": {}, "label": "l"}`:                        `/label: want "schema": 3`,
 		`{"schema": 3, "archiver": "x", "data": {}, "label": "l"}`:                        "",
+		`{"archiver": "x", "data": {}, "output-raw": true}`:                               "",
+		`{"archiver": "x", "data": {}, "output-raw": "yes"}`:                              "/output-raw:",
 		`{"schema": 4, "archiver": "x", "data": {}}`:                                      "/schema: 4: want a whole number from 1 to 3",
 		`{"archiver": "x"}`:               "/data: is missing",
 		`{"archiver": "x", "data": null}`: "",
@@ -87,7 +89,7 @@ func TestParseSpecs(t *testing.T) {
 		`{"one": {"archiver": "a", "data": {}, "_meta": {"x": 1}}, "#two": 3, "two": {"archiver": "b", "data": {}}}`: "a b",
 		`[{"archiver": "a", "data": {}}, {"archiver": "b"}, 7]`:                                                      "/1/data: is missing\n/2: 7: want an object",
 		`{"one": {"archiver": "a"}}`:                                                                                 "/one/data: is missing",
-		`{"archiver": "a", "data": {}, "_meta": {}}`:                                                                 "/_meta: is unknown: want one of archiver, data, label, runs, schema, transform, ttl, uri-host",
+		`{"archiver": "a", "data": {}, "_meta": {}}`:                                                                 "/_meta: is unknown: want one of archiver, data, label, output-raw, runs, schema, transform, ttl, uri-host",
 		`"a"`: `"a": want an archive specification, or an array of them`,
 		`{}`:  "/archiver: is missing\n/data: is missing",
 	} {

@@ -107,11 +107,12 @@ func (a *agent) queued() *queue.Queue {
 type results struct {
 	wanted bool
 	parts  bool // they are those of sub-sessions
+	raw    bool // they have all their packets
 }
 
 // results returns what is to become of what the streams of cfg measure.
 func (a *agent) results(cfg *agentfile.Config) results {
-	return results{a.archiver != nil, cfg.Archiving.Parts}
+	return results{a.archiver != nil, cfg.Archiving.Parts, a.archiver != nil && a.archiver.Raw()}
 }
 
 // task returns what the results of a stream have in common.

@@ -75,7 +75,7 @@ func (a *agent) newStream(file *agentfile.Config, spec agentfile.Stream, old *st
 		},
 	}
 	if s.results.wanted {
-		cfg.Sink, cfg.Task, cfg.Raw = a.archiver, task(file, &spec), spec.Raw
+		cfg.Sink, cfg.Task, cfg.Raw = a.archiver, task(file, &spec), spec.Raw || s.results.raw
 		if s.results.parts {
 			cfg.Each = sessions.EachPart
 		}

@@ -38,6 +38,8 @@ func (p *pinger) newResults() (*results, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What is wrong in directories is told of when results go there.
+	more, _ := archiving.ReadDirectories(p.archive.Defaults)
 	own, err := os.Hostname()
 	if err != nil {
 		own = "localhost"
@@ -45,7 +47,7 @@ func (p *pinger) newResults() (*results, error) {
 	host, _, _ := cli.ParseHostPort(p.test, cli.DefaultPort)
 	return &results{options: p.options, specs: specs, cfg: ping.ResultConfig{
 		BucketWidth: p.report.BucketWidth,
-		Raw:         p.archive.Raw,
+		Raw:         p.archive.Raw || archiving.AnyRaw(specs) || archiving.AnyRaw(more),
 		Task: result.TaskConfig{
 			Tool:        program.Name,
 			ToolVersion: command.Version,

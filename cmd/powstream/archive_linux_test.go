@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,22 +28,39 @@ func TestArchive(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, ".owl-queue.db")); err != nil {
 		t.Error(err)
 	}
-	before := strings.Count(p.Stdout.String(), ".owp\n")
 
 	to.Broken.Store(false)
-	more := append(short, "--archive", to.Spec(), "-p", "-d", dir, s.addr)
+	raw := strings.Replace(to.Spec(), `{`, `{"output-raw": true, `, 1)
+	more := append(short, "--archive", raw, "-p", "-d", dir, s.addr)
 	q := testprog.Start(t, exec.Command("powstream", more...))
-	q.Await(t, q.Stdout, "a session", func(text string) bool { return strings.Count(text, ".sum\n") >= 1 })
-	got := to.Await(t, before+1, func(r *archivingtest.Result) bool { return r.Result.Succeeded })
+	to.Await(t, 1, func(r *archivingtest.Result) bool { return len(r.Result.Raw) > 0 })
+	testprog.Until(t, "the results of two sessions that have waited", func() error {
+		waited := 0 // packets
+		for _, r := range to.Await(t, 0, archivingtest.All) {
+			if len(r.Result.Raw) == 0 {
+				waited += r.Result.Sent
+			}
+		}
+		if waited < 200 {
+			return fmt.Errorf("those of %d packets have come", waited)
+		}
+		return nil
+	})
 	if code := q.Terminate(t); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 	sids := make(map[string]bool)
-	for _, r := range got {
+	for _, r := range to.Await(t, 1, archivingtest.All) {
+		if !r.Result.Succeeded {
+			continue // of the time between the two
+		}
 		if r.Test.Type != "latencybg" || !r.Test.Spec.Flip || r.Result.Received != r.Result.Sent || sids[r.Result.Owl.SID] {
 			t.Errorf("%+v", r)
 		}
 		sids[r.Result.Owl.SID] = true
+		if n := len(r.Result.Raw); n != 0 && n != r.Result.Sent {
+			t.Errorf("%d packets of %d in a result that was to have them", n, r.Result.Sent)
+		}
 	}
 }
 

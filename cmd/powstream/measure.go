@@ -124,6 +124,7 @@ func prepare(ctx context.Context, o *options, log *slog.Logger, getenv func(stri
 			return nil, err
 		}
 		cfg.Sink = m.archiver
+		cfg.Raw = cfg.Raw || m.archiver.Raw()
 	}
 	cfg.Prober = ports.Engine(m.engine.Engine)
 	if m.stream, err = sessions.NewStream(cfg); err != nil {

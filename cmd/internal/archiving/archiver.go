@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"owl/archive"
@@ -43,6 +44,7 @@ type Archiver struct {
 	log        *slog.Logger
 	queue      *queue.Queue
 	dispatcher *archive.Dispatcher
+	raw        atomic.Bool // some archive wants all packets
 
 	stop     context.CancelFunc
 	watching sync.WaitGroup
@@ -107,7 +109,19 @@ func (a *Archiver) use(ctx context.Context, specs []*archive.Spec, dirs []*direc
 			all = append(all, s)
 		}
 	}
-	return a.dispatcher.Set(ctx, all)
+	if err := a.dispatcher.Set(ctx, all); err != nil {
+		return err
+	}
+	a.raw.Store(AnyRaw(all))
+	return nil
+}
+
+// Raw reports whether some archive wants results with all their packets.
+func (a *Archiver) Raw() bool { return a.raw.Load() }
+
+// AnyRaw reports whether one of them wants results with all their packets.
+func AnyRaw(specs []*archive.Spec) bool {
+	return slices.ContainsFunc(specs, func(s *archive.Spec) bool { return s.Raw })
 }
 
 // watch reads directories of default archives anew when they change.

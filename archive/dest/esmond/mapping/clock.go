@@ -68,7 +68,7 @@ func (m *Mapper) clock(d *document) []Record {
 // ofHost returns a record of one host, which may be named with its port.
 func (m *Mapper) ofHost(d *document, host string, eventTypes ...string) Record {
 	r := m.record(d, host, "", eventTypes...)
-	if name, _, err := net.SplitHostPort(host); err == nil {
+	if name, _, err := net.SplitHostPort(host); err == nil && name != "" {
 		r.Source = name
 	}
 	return r
