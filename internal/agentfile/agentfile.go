@@ -12,6 +12,7 @@
 //	clock     who is asked how good this host's clock is, beside its kernel:
 //	          chrony (auto), ntp (a list of servers), every (64 s), see [clock.Sources]
 //	server    the server half, see [Server]; none
+//	archive   the archive half, see [MeasurementArchive]; none
 //	archives  where results go: archive specifications, a list or an object of them, see [Archive]
 //	archive_each  what makes a result: a session, or a subsession; session
 //	default_archives  directories of more archives; those of the host
@@ -58,9 +59,10 @@ type Config struct {
 	Engine    cli.EngineOptions
 	Clock     clock.Sources
 	Archiving Archiving
-	Server    *Server  // nil: none
-	Streams   []Stream // those of groups behind the others; no two have the same Key
-	Remarks   []string // what is no error, and to be said
+	Server    *Server             // nil: none
+	Archive   *MeasurementArchive // nil: none
+	Streams   []Stream            // those of groups behind the others; no two have the same Key
+	Remarks   []string            // what is no error, and to be said
 }
 
 // A Server is the server half: what owampd is by itself.
@@ -171,9 +173,6 @@ func Parse(name string, text []byte, host string) (*Config, error) {
 func (p *parser) config(root *node) {
 	c := p.cfg
 	base := newTemplate()
-	refused := func(key, why string) field {
-		return field{key, func(n *node) { p.fail(n, "%s: %s: want no such key", key, why) }, true}
-	}
 	p.mapping(root, "", []field{
 		{name: "host", read: func(n *node) { c.Host = p.name(n) }},
 		{name: "metrics", read: func(n *node) { c.Metrics = p.listenAddress(n) }},
@@ -183,6 +182,7 @@ func (p *parser) config(root *node) {
 		{name: "engine", read: p.engine},
 		{name: "clock", read: p.clock},
 		{name: "server", read: p.server},
+		{name: "archive", read: p.measurementArchive},
 		{name: "archives", read: p.archives},
 		{name: "archive_each", read: func(n *node) { c.Archiving.Parts = p.option(n, "session", "subsession") == "subsession" }},
 		{name: "default_archives", read: p.defaultArchives},
@@ -190,13 +190,12 @@ func (p *parser) config(root *node) {
 		{name: "defaults", read: func(n *node) { p.mapping(n, "defaults: ", p.common(&base)) }},
 		{name: "streams", read: func(n *node) { p.streams(n, &base) }},
 		{name: "groups", read: func(n *node) { p.groups(n, &base) }},
-		refused("archive", "this owagent has no measurement archive"),
 	})
 	if p.failed > 0 {
 		return // a sum of what is wrong is wrong
 	}
-	if len(c.Streams) == 0 && c.Server == nil && len(c.Remarks) == 0 {
-		p.fail(root, "nothing to do: want streams, groups or a server")
+	if len(c.Streams) == 0 && c.Server == nil && c.Archive == nil && len(c.Remarks) == 0 {
+		p.fail(root, "nothing to do: want streams, groups, a server or an archive")
 	}
 	p.checkBudget(root)
 }

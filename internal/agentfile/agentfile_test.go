@@ -2,6 +2,7 @@ package agentfile_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,6 +89,14 @@ server:
   limits: /etc/owl/limits
   passphrases: /etc/owl/pfs
   ports: 9000-9010
+archive:
+  store: /var/lib/owl/archive.db
+  listen: ":8861"
+  tls_cert: /etc/owl/cert.pem
+  tls_key: /etc/owl/key.pem
+  retention: [histogram-owdelay/base=90d, "*=forever"]
+  allow_write: [192.0.2.7/24, "2001:db8::1"]
+  cors: https://grafana.example.net
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -134,9 +143,15 @@ server:
 			Listen: "127.0.0.1:861", Data: "/var/lib/owl", Modes: owamp.ModeEncrypted | owamp.ModeOpen,
 			Limits: "/etc/owl/limits", Passphrases: "/etc/owl/pfs", Ports: probe.PortRange{Low: 9000, High: 9010},
 		},
+		Archive: &agentfile.MeasurementArchive{
+			Line: 55, Store: "/var/lib/owl/archive.db", Listen: ":8861", TLSCert: "/etc/owl/cert.pem", TLSKey: "/etc/owl/key.pem",
+			Retention:  []string{"histogram-owdelay/base=90d", "*=forever"},
+			AllowWrite: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+			CORS:       []string{"https://grafana.example.net"},
+		},
 		Streams: []agentfile.Stream{paris, rome, back},
 	}
-	if diff := cmp.Diff(want, c); diff != "" {
+	if diff := cmp.Diff(want, c, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
@@ -230,6 +245,35 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestMeasurementArchive: an archive alone is something to do, it listens for this
+// host unless it says otherwise, and that it has moved in the file changes nothing.
+func TestMeasurementArchive(t *testing.T) {
+	read := func(text string) *agentfile.MeasurementArchive {
+		c, err := parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Archive
+	}
+	a := read("archive: {store: x, retention: '*=1y'}\n")
+	if a.Listen != "127.0.0.1:8861" || len(a.Retention) != 1 || a.Line != 1 {
+		t.Errorf("%+v", a)
+	}
+	for text, want := range map[string]bool{
+		"\narchive: {retention: ['*=1y'], store: x}\n": true,
+		"archive: {store: x, retention: '*=2y'}\n":     false,
+		"archive: {store: y, retention: '*=1y'}\n":     false,
+		"streams: [{name: s, peer: h}]\n":              false,
+	} {
+		if got := a.Equal(read(text)); got != want {
+			t.Errorf("%s: equal is %v, want %v", text, got, want)
+		}
+	}
+	if !(*agentfile.MeasurementArchive)(nil).Equal(nil) {
+		t.Error("two that there are not differ")
+	}
+}
+
 // TestBudget: a budget holds what has just its rate, and not more.
 func TestBudget(t *testing.T) {
 	for rate, ok := range map[int]bool{999: true, 1000: true, 1001: false} {
@@ -284,6 +328,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Add("streams: [{name: a, peer: b, direction: both, interval: 1ms, labels: {x: y}}]")
+	f.Add("archive: {store: /s, listen: :0, retention: [a=1d], allow_write: 192.0.2.0/24}")
 	f.Add("groups: [{name: g, pairs: all, members: {here: a, there: b}}]\nserver: {data: /d}")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parse(text)

@@ -44,9 +44,8 @@ func (n *node) has(key string) bool {
 
 // A field is a key that a mapping may have, and what reads its value.
 type field struct {
-	name    string
-	read    func(*node)
-	refused bool // with the reason that read tells
+	name string
+	read func(*node)
 }
 
 // fail notes what is wrong at n.
@@ -88,7 +87,7 @@ func (p *parser) document(text []byte) *node {
 	err := dec.Decode(&doc)
 	switch {
 	case errors.Is(err, io.EOF):
-		p.failAt(1, "the file is empty: want streams, groups or a server")
+		p.failAt(1, "the file is empty: want streams, groups, a server or an archive")
 		return nil
 	case err != nil:
 		p.syntax(err)
@@ -223,9 +222,6 @@ func short(s string) string {
 func expected(key string, fields []field) string {
 	var names []string
 	for _, f := range fields {
-		if f.refused {
-			continue
-		}
 		if len(key) <= 2*len(f.name) && distance(strings.ToLower(key), f.name) <= 2 {
 			return f.name
 		}

@@ -22,7 +22,7 @@ func TestHang(t *testing.T) {
 	data, item := readInput(t, "03-failed")
 	bubble.Test(t, func(t *testing.T) {
 		opened := openTest(t, "http://192.0.2.1", data, findHost)
-		opened.Destination.(*destination).client.Transport = transport(func(r *http.Request) (*http.Response, error) {
+		opened.Destination.(*destination).archive.(*client).Transport = transport(func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
@@ -40,7 +40,7 @@ func TestKeyExpires(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		registered := 0
 		opened := openTest(t, "http://192.0.2.1", data, findHost)
-		opened.Destination.(*destination).client.Transport = transport(func(r *http.Request) (*http.Response, error) {
+		opened.Destination.(*destination).archive.(*client).Transport = transport(func(r *http.Request) (*http.Response, error) {
 			body := `""`
 			if r.Method == http.MethodPost {
 				registered++

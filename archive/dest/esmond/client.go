@@ -16,14 +16,20 @@ import (
 // keyForm is the form of keys. They become a part of URLs.
 var keyForm = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}$`)
 
-// register registers a measurement, which may be there already, and returns its
-// key.
-func (d *destination) register(ctx context.Context, r *mapping.Record) (string, error) {
-	metadata, err := d.address(ctx, r)
-	if err != nil {
-		return "", err
-	}
-	status, answer, err := d.send(ctx, http.MethodPost, "", metadata)
+// A client writes to an archive over HTTP.
+type client struct {
+	*http.Client
+	url  string // ends with a slash
+	auth string // the header Authorization; empty: none
+	// write is the method that writes values: PUT, as esmond has it, or POST, as
+	// it had it when one was authorized by an ApiKey.
+	write string
+}
+
+func (c *client) close() { c.CloseIdleConnections() }
+
+func (c *client) register(ctx context.Context, metadata map[string]any) (string, error) {
+	status, answer, err := c.send(ctx, http.MethodPost, "", metadata)
 	if err == nil {
 		err = refusal(status, answer)
 	}
@@ -59,10 +65,10 @@ var conflict = regexp.MustCompile(`already exists with event type ([\w.-]+) at t
 // A histogram esmond takes twice, and counts it twice in its summaries. So if the
 // record was tried before, again, the last of the values that esmond does not take
 // twice goes ahead: if that is there, so is all before it.
-func (d *destination) put(ctx context.Context, key string, r *mapping.Record, again bool) error {
+func (c *client) put(ctx context.Context, key string, r *mapping.Record, again bool) error {
 	left := r.Values
 	if last := lastOnce(left); again && last >= 0 {
-		there, err := d.writeValues(ctx, key, r.Time, left[last:last+1])
+		there, err := c.writeValues(ctx, key, r.Time, left[last:last+1])
 		if err != nil {
 			return err
 		}
@@ -73,7 +79,7 @@ func (d *destination) put(ctx context.Context, key string, r *mapping.Record, ag
 		}
 	}
 	for len(left) > 0 {
-		there, err := d.writeValues(ctx, key, r.Time, left)
+		there, err := c.writeValues(ctx, key, r.Time, left)
 		if err != nil || there < 0 {
 			return err
 		}
@@ -95,8 +101,8 @@ func lastOnce(values []mapping.Value) int {
 
 // writeValues writes values, and returns which of them the archive has already:
 // the last, if it does not say which; -1: none, it has taken them all.
-func (d *destination) writeValues(ctx context.Context, key string, at int64, values []mapping.Value) (there int, err error) {
-	status, answer, err := d.send(ctx, d.write, key+"/", bulk{[]point{{at, values}}})
+func (c *client) writeValues(ctx context.Context, key string, at int64, values []mapping.Value) (there int, err error) {
+	status, answer, err := c.send(ctx, c.write, key+"/", bulk{[]point{{at, values}}})
 	if err == nil && status == http.StatusConflict {
 		if m := conflict.FindSubmatch(answer); m != nil {
 			if i := slices.IndexFunc(values, func(v mapping.Value) bool { return v.EventType == string(m[1]) }); i >= 0 {
@@ -116,22 +122,22 @@ func (d *destination) writeValues(ctx context.Context, key string, at int64, val
 
 // send sends a request for the resource path, which has a ? behind it as from
 // pScheduler, and returns the status of the answer and its beginning.
-func (d *destination) send(ctx context.Context, method, path string, body any) (int, []byte, error) {
+func (c *client) send(ctx context.Context, method, path string, body any) (int, []byte, error) {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return 0, nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, d.url+path+"?", bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path+"?", bytes.NewReader(b))
 	if err != nil {
 		return 0, nil, dial.WithoutURL(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "*/*")
 	req.Header.Set("User-Agent", "owl")
-	if d.auth != "" {
-		req.Header.Set("Authorization", d.auth)
+	if c.auth != "" {
+		req.Header.Set("Authorization", c.auth)
 	}
-	resp, err := d.client.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return 0, nil, dial.WithoutURL(err)
 	}

@@ -36,22 +36,28 @@ const (
 	maxWindow = 100 * 366 * 24 * 60 * 60
 )
 
-// A lookup finds the addresses of a host; network is ip. Of a name that there is
+// A Lookup finds the addresses of a host; network is ip. Of a name that there is
 // not it returns a [net.DNSError] that says so.
-type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
-// A destination is an archive.
+// A destination is an archive, and what is known of it.
 type destination struct {
-	client *http.Client
-	url    string // ends with a slash
-	auth   string // the header Authorization; empty: none
-	// write is the method that writes values: PUT, as esmond has it, or POST, as
-	// it had it when one was authorized by an ApiKey.
-	write  string
-	mapper mapping.Mapper
-	find   lookup
-	keys   keys
-	turns  [turns]chan struct{}
+	archive writer
+	mapper  mapping.Mapper
+	find    Lookup
+	keys    keys
+	turns   []chan struct{} // see turn; nil: nobody needs to wait
+}
+
+// A writer writes to an archive: a [client], or an [own].
+type writer interface {
+	// register registers a measurement, which may be there already, and returns
+	// its key.
+	register(ctx context.Context, metadata map[string]any) (key string, err error)
+	// put writes the values of a record, which may have been tried before.
+	put(ctx context.Context, key string, r *mapping.Record, again bool) error
+	// close gives back what the writer has opened.
+	close()
 }
 
 // Open returns the destination that o, the data of a specification, describes.
@@ -60,21 +66,27 @@ func Open(o *member.Object, _ *archive.Spec) (archive.Opened, error) {
 	return open(o, net.DefaultResolver.LookupNetIP), nil
 }
 
-func open(o *member.Object, find lookup) archive.Opened {
+func open(o *member.Object, find Lookup) archive.Opened {
 	o.Int("schema", 1, 1, 1)
 	o.Need("url")
-	d := &destination{url: readURL(o, "url"), find: find}
-	d.readAuth(o)
-	d.mapper = mapping.Mapper{
+	c := &client{url: readURL(o, "url")}
+	c.readAuth(o)
+	mapper := mapping.Mapper{
 		Policy:    mapping.Policy(o.Option("data-formatting-policy", string(mapping.PreferMapped), string(mapping.MappedAndRaw), string(mapping.MappedOnly), string(mapping.RawOnly))),
 		Agent:     o.String("measurement-agent"),
 		Summaries: readSummaries(o),
 	}
-	d.client = dial.Web(o.String("bind"), timeout, o.Bool("verify-ssl", false))
+	c.Client = dial.Web(o.String("bind"), timeout, o.Bool("verify-ssl", false))
+	return opened(c, mapper, find, retry.Read(o, true))
+}
+
+// opened returns the destination that is an archive.
+func opened(w writer, mapper mapping.Mapper, find Lookup, policy retry.Policy) archive.Opened {
+	d := &destination{archive: w, mapper: mapper, find: find, turns: make([]chan struct{}, turns)}
 	for i := range d.turns {
 		d.turns[i] = make(chan struct{}, 1)
 	}
-	return archive.Opened{Destination: d, Retry: retry.Read(o, true), Parallel: parallel}
+	return archive.Opened{Destination: d, Retry: policy, Parallel: parallel}
 }
 
 // readURL reads a member that is the URL which those of all requests begin with.
@@ -91,22 +103,22 @@ func readURL(o *member.Object, name string) string {
 
 // readAuth reads how requests are authorized: by _auth-token, as esmond has it
 // now; by _api-key, USER:KEY, as it had it before; or by our address.
-func (d *destination) readAuth(o *member.Object) {
+func (c *client) readAuth(o *member.Object) {
 	token, key := o.String("_auth-token"), o.String("_api-key")
-	d.write = http.MethodPut
+	c.write = http.MethodPut
 	switch {
 	case token != "" && o.Has("_api-key"):
 		o.Fail("_api-key", "want either it or _auth-token")
 	case token != "":
-		d.auth = "Token " + token
+		c.auth = "Token " + token
 	case o.Has("_api-key"):
 		user, secret, found := strings.Cut(key, ":")
 		if !found || user == "" || secret == "" {
 			o.Fail("_api-key", "want a user's name and key, USER:KEY")
 		}
-		d.auth, d.write = "ApiKey "+key, http.MethodPost
+		c.auth, c.write = "ApiKey "+key, http.MethodPost
 	}
-	if strings.ContainsFunc(d.auth, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if strings.ContainsFunc(c.auth, func(r rune) bool { return r < ' ' || r > '~' }) {
 		name := "_auth-token"
 		if token == "" {
 			name = "_api-key"
@@ -169,12 +181,16 @@ func (d *destination) deliver(ctx context.Context, r *mapping.Record, again bool
 	defer done()
 	key, known := d.keys.get(id)
 	if !known {
-		if key, err = d.register(ctx, r); err != nil {
+		metadata, err := d.address(ctx, r)
+		if err == nil {
+			key, err = d.archive.register(ctx, metadata)
+		}
+		if err != nil {
 			return err
 		}
 		d.keys.put(id, key)
 	}
-	if err := d.put(ctx, key, r, again); err != nil {
+	if err := d.archive.put(ctx, key, r, again); err != nil {
 		d.keys.drop(id) // it may be the key that is wrong
 		return err
 	}
@@ -183,6 +199,6 @@ func (d *destination) deliver(ctx context.Context, r *mapping.Record, again bool
 
 // Close gives back the connections.
 func (d *destination) Close() error {
-	d.client.CloseIdleConnections()
+	d.archive.close()
 	return nil
 }

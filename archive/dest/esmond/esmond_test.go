@@ -128,7 +128,7 @@ func findNobody(_ context.Context, _, host string) ([]netip.Addr, error) {
 }
 
 // openTest returns the destination of data, whose url is the archive's at base.
-func openTest(t *testing.T, base string, data map[string]any, find lookup) archive.Opened {
+func openTest(t *testing.T, base string, data map[string]any, find Lookup) archive.Opened {
 	t.Helper()
 	if data == nil {
 		data = make(map[string]any)
@@ -545,7 +545,7 @@ func TestUnmappable(t *testing.T) {
 
 // Two results of one measurement are not written at once; of two, they are.
 func TestTurns(t *testing.T) {
-	d := &destination{}
+	d := &destination{turns: make([]chan struct{}, turns)}
 	for i := range d.turns {
 		d.turns[i] = make(chan struct{}, 1)
 	}

@@ -34,7 +34,7 @@ func TestOwlResults(t *testing.T) {
 		Sent: 600, Received: 599, Lost: 1, Duplicates: 2, Reordered: 3, MaxError: 120 * time.Microsecond, Part: -1,
 	}
 	const at = (1777636805 + 2208988800) << 32 // the same second, as time stamps have it
-	bad := result.Failed(task, at, result.Gap{Reason: "peer_unreachable", Start: at}, "no answer", made)
+	bad := result.Failed(task, at, result.Gap{Reason: "peer_unreachable", Start: at, Open: true}, "no answer", made)
 	rec := newRecorder(t)
 	var all []request
 	for _, r := range []*result.Result{good, bad} {
@@ -68,7 +68,7 @@ func TestOwlResults(t *testing.T) {
 			`{"event-type":"packet-count-sent","val":600},{"event-type":"packet-count-lost","val":1},{"event-type":"packet-reorders","val":3},` +
 			`{"event-type":"packet-duplicates","val":2},{"event-type":"time-error-estimates","val":0.12},{"event-type":"packet-loss-rate","val":{"denominator":600,"numerator":1}},` +
 			`{"event-type":"pscheduler-run-href","val":{"href":"` + good.RunHref("") + `"}}]}]`,
-		`[{"ts":1777636805,"val":[{"event-type":"failures","val":{"error":"no answer"}},{"event-type":"pscheduler-run-href","val":{"href":"` + bad.RunHref("") + `"}}]}]`,
+		`[{"ts":1777636805,"val":[{"event-type":"failures","val":{"error":"no answer","gaps":[{"reason":"peer_unreachable","seconds":null,"start":"2026-05-01T12:00:05Z"}]}},{"event-type":"pscheduler-run-href","val":{"href":"` + bad.RunHref("") + `"}}]}]`,
 	} {
 		got, err := json.Marshal(all[2*i+1].Body.(map[string]any)["data"])
 		if err != nil {

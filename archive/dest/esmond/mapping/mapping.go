@@ -211,7 +211,11 @@ func (d *document) failure() Value {
 	if isEmpty(why) {
 		why = unspecified
 	}
-	return Value{failures, map[string]any{"error": why}}
+	val := map[string]any{"error": why}
+	if gaps := gapsOf(objectOf(d.result)); len(gaps) > 0 {
+		val["gaps"] = gaps
+	}
+	return Value{failures, val}
 }
 
 // record returns what all records have: those of a measurement between two hosts
@@ -256,7 +260,9 @@ func (m *Mapper) mapped(d *document, k *kind) (Record, error) {
 		k.computed(d.spec, r.Metadata)
 	}
 	if result, ok := d.succeeded(); ok {
-		r.Values = k.values(d.spec, result)
+		v := k.values(d.spec, result)
+		v.addGaps(result)
+		r.Values = v
 	} else {
 		r.Values = []Value{d.failure()}
 	}

@@ -78,6 +78,23 @@ func TestParts(t *testing.T) {
 		"failed":            {"rtt", `{"dest": "h"}`, `{"succeeded": false, "error": ""}`, map[string]string{failures: noReply}},
 		"failed, an object": {"rtt", `{"dest": "h"}`, `{"succeeded": null, "error": {"a": 1}, "sent": 5}`, map[string]string{failures: `{"error":{"a":1}}`}},
 		"no result":         {"rtt", `{"dest": "h"}`, `null`, map[string]string{failures: noReply}},
+		"gaps that were ended": {
+			"latencybg", `{"dest": "h"}`, `{"succeeded": true, "packets-sent": 1, "owl": {"gaps": [
+				{"reason": "refused", "start": "2026-05-01T11:59:00.5Z", "seconds": 59.5}, {"reason": "restarted", "start": "2026-05-01T12:00:00Z", "seconds": null, "x": 1},
+				{"reason": "", "start": "2026-05-01T12:00:00Z"}, {"reason": "refused"}, 7]}}`,
+			map[string]string{
+				"packet-count-sent": "1",
+				failures: `{"error":"no data from 2026-05-01T11:59:00.5Z for 59.5 s: refused\nno data since 2026-05-01T12:00:00Z: restarted",` +
+					`"gaps":[{"reason":"refused","seconds":59.5,"start":"2026-05-01T11:59:00.5Z"},{"reason":"restarted","seconds":null,"start":"2026-05-01T12:00:00Z"}]}`,
+			},
+		},
+		"a gap that goes on": {
+			"latencybg", `{"dest": "h"}`, `{"succeeded": false, "error": "why", "owl": {"gaps": [{"reason": "refused", "start": "2026-05-01T11:59:00Z", "seconds": null}]}}`,
+			map[string]string{failures: `{"error":"why","gaps":[{"reason":"refused","seconds":null,"start":"2026-05-01T11:59:00Z"}]}`},
+		},
+		"no gaps": {
+			"latencybg", `{"dest": "h"}`, `{"succeeded": true, "packets-sent": 1, "owl": {"gaps": []}}`, map[string]string{"packet-count-sent": "1"},
+		},
 		"trace without paths": {
 			"trace", `{"dest": "h"}`, `{"succeeded": true}`, map[string]string{},
 		},
