@@ -1,0 +1,82 @@
+// How figures and times are written.
+
+const count = new Intl.NumberFormat('en', { useGrouping: true });
+
+/** A count with its thousands set apart. */
+export const number = (n) => (n === null || n === undefined ? '–' : count.format(n));
+
+/** Milliseconds with as many digits as are worth reading, without the unit. */
+export function milliseconds(ms) {
+  if (ms === null || ms === undefined) return '–';
+  const size = Math.abs(ms);
+  if (size === 0) return '0';
+  if (size < 0.01) return ms.toPrecision(1);
+  if (size < 10) return ms.toFixed(2);
+  if (size < 1000) return ms.toFixed(1);
+  return ms.toFixed(0);
+}
+
+/** The same with its unit. */
+export const delay = (ms) => (ms === null || ms === undefined ? '–' : `${milliseconds(ms)} ms`);
+
+/** lost/sent as a percentage that is never rounded to nothing, nor to all. */
+export function percent(lost, sent) {
+  if (!sent) return '–';
+  const p = (100 * lost) / sent;
+  if (p === 0) return '0 %';
+  if (p < 0.001) return '<0.001 %';
+  if (p < 0.1) return `${p.toFixed(3)} %`;
+  if (p < 10) return `${p.toFixed(2)} %`;
+  if (p > 99.9 && p < 100) return '>99.9 %';
+  return `${p.toFixed(p === 100 ? 0 : 1)} %`;
+}
+
+/** A length of time in its two greatest units. */
+export function length(seconds) {
+  let rest = Math.max(0, Math.round(seconds));
+  const parts = [];
+  for (const [unit, name] of [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']]) {
+    const n = Math.floor(rest / unit);
+    rest -= n * unit;
+    if (n) parts.push(`${n} ${name}`);
+    if (parts.length === 2) break;
+  }
+  return parts.join(' ') || '0 s';
+}
+
+/** The time zone that times are written in: UTC, or the device's own. */
+export const zone = {
+  get name() { return localStorage.getItem('owl-zone') === 'local' ? undefined : 'UTC'; },
+  get label() { return this.name ?? Intl.DateTimeFormat().resolvedOptions().timeZone; },
+  toggle() { localStorage.setItem('owl-zone', this.name ? 'local' : 'utc'); },
+};
+
+function fields(unix) {
+  const format = new Intl.DateTimeFormat('en-CA', {
+    timeZone: zone.name, hourCycle: 'h23',
+    year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit',
+  });
+  return Object.fromEntries(format.formatToParts(unix * 1000).map((p) => [p.type, p.value]));
+}
+
+/** A time as 2026-05-01 12:00:00; seconds only where there are any. */
+export function time(unix) {
+  const f = fields(unix);
+  return `${f.year}-${f.month}-${f.day} ${f.hour}:${f.minute}${f.second === '00' ? '' : `:${f.second}`}`;
+}
+
+/** From when to when, with a date that is the same told once. */
+export function span(from, to) {
+  const [a, b] = [time(from), time(to)];
+  return a.slice(0, 10) === b.slice(0, 10) ? `${a} – ${b.slice(11)}` : `${a} – ${b}`;
+}
+
+/** A time as a datetime-local input has it, and back. */
+export function toInput(unix) {
+  const f = fields(unix);
+  return `${f.year}-${f.month}-${f.day}T${f.hour}:${f.minute}:${f.second}`;
+}
+export function fromInput(text) {
+  const parsed = Date.parse(zone.name ? `${text}Z` : text);
+  return Number.isNaN(parsed) ? null : Math.floor(parsed / 1000);
+}

@@ -1,0 +1,242 @@
+// The grid: a row for each source, a column for each destination.
+
+import * as api from './api.js';
+import { byId, choice, el } from './dom.js';
+import * as format from './format.js';
+import * as state from './state.js';
+
+// What a cell may be coloured by: the class of a cell, from 0 on, is how many of
+// the steps it reaches.
+const metrics = {
+  loss: {
+    label: 'Loss', steps: [0, 0.001, 0.01, 0.1], palette: 'loss',
+    value: (c) => (c.sent ? c.lost / c.sent : null),
+    reaches: (v, step) => (step === 0 ? v > 0 : v >= step),
+    legend: ['none', 'below 0.1 %', '0.1 % to 1 %', '1 % to 10 %', '10 % and more'],
+  },
+  delay: {
+    label: 'Delay', steps: [1, 5, 20, 50, 100, 200], palette: 'delay',
+    value: (c) => c.median,
+    reaches: (v, step) => v >= step,
+    legend: ['below 1 ms', '1 to 5 ms', '5 to 20 ms', '20 to 50 ms', '50 to 100 ms', '100 to 200 ms', '200 ms and more'],
+  },
+  spread: {
+    label: 'Spread', steps: [0.1, 0.5, 1, 5, 20, 50], palette: 'delay',
+    value: (c) => (c.p95 === null ? null : c.p95 - c.p5),
+    reaches: (v, step) => v >= step,
+    legend: ['below 0.1 ms', '0.1 to 0.5 ms', '0.5 to 1 ms', '1 to 5 ms', '5 to 20 ms', '20 to 50 ms', '50 ms and more'],
+  },
+};
+
+const compactFrom = 25; // columns: beyond, a cell has room for one figure
+let root;
+let data = null;
+let shown = { rows: [], columns: [] }; // hosts, by their index
+let cells = new Map(); // "row column" → element
+let built = ''; // what the table was built for
+let at = { row: 0, column: 0 }; // the cell that has the focus
+
+export function enter(view) {
+  root = view;
+  root.replaceChildren(el('p', { class: 'wait' }, 'Reading…'));
+  document.title = 'Owl';
+  byId('title').textContent = 'All measurements';
+  [data, built] = [null, ''];
+}
+
+export function leave() { api.stop('grid'); }
+
+export async function load(s, { from, to }) {
+  data = await api.get('grid', 'grid', { from, to });
+  draw();
+  return data;
+}
+
+/** Draws the grid; cells that are there stay, and with them the focus. */
+export function draw() {
+  if (!data) return;
+  const s = state.read();
+  const metric = metrics[s.metric] ?? metrics.loss;
+  const wanted = filtered(s.filter);
+  const layout = JSON.stringify([wanted, data.hosts, Object.keys(metrics).find((m) => metrics[m] === metric)]);
+  if (layout !== built) {
+    build(s, metric, wanted);
+    built = layout;
+  }
+  fill(metric);
+  links();
+}
+
+const matches = (host, words) => words.every((w) => `${host.name} ${host.id}`.toLowerCase().includes(w));
+
+/** The hosts whose rows and columns are shown: those that the filter names, and whom they measure with. */
+function filtered(filter) {
+  const [left, right] = filter.toLowerCase().split('>').map((part) => part.trim().split(/\s+/).filter(Boolean));
+  const rows = new Set();
+  const columns = new Set();
+  for (const c of data.cells) {
+    const [source, destination] = [data.hosts[c.source], data.hosts[c.destination]];
+    const wanted = right === undefined
+      ? matches(source, left) || matches(destination, left)
+      : matches(source, left) && matches(destination, right);
+    if (wanted) {
+      rows.add(c.source);
+      columns.add(c.destination);
+    }
+  }
+  const sorted = (set) => [...set].sort((a, b) => a - b);
+  return { rows: sorted(rows), columns: sorted(columns) };
+}
+
+function build(s, metric, wanted) {
+  shown = wanted;
+  cells = new Map();
+  const focus = root.contains(document.activeElement) && document.activeElement.matches('.cell, #filter') ? document.activeElement.id : '';
+  const compact = shown.columns.length >= compactFrom;
+  const bar = el('div', { class: 'bar' },
+    choice('Colour by', Object.entries(metrics).map(([name, m]) => [name, m.label]), Object.keys(metrics).find((m) => metrics[m] === metric), (m) => state.change({ metric: m })),
+    el('label', { class: 'filter' }, 'Filter ', el('input', {
+      id: 'filter', type: 'search', value: s.filter, placeholder: 'name, or from > to', autocomplete: 'off', spellcheck: 'false',
+      oninput: (e) => state.change({ filter: e.target.value }),
+    })),
+    legend(metric));
+  const table = el('div', { class: `grid${compact ? ' compact' : ''}`, role: 'grid', 'aria-label': `${metric.label} from row to column`, 'aria-rowcount': shown.rows.length + 1, 'aria-colcount': shown.columns.length + 1 });
+  table.style.setProperty('--columns', shown.columns.length);
+  table.append(el('div', { class: 'row heads', role: 'row', 'aria-rowindex': 1 },
+    el('div', { class: 'corner', role: 'columnheader', 'aria-colindex': 1 }, el('span', {}, 'from ↓ to →')),
+    shown.columns.map((h, i) => head(data.hosts[h], 'columnheader', i + 2))));
+  shown.rows.forEach((r, y) => table.append(el('div', { class: 'row', role: 'row', 'aria-rowindex': y + 2 },
+    head(data.hosts[r], 'rowheader', 1),
+    shown.columns.map((c, x) => {
+      const cell = el('div', { class: 'cell untested', role: 'gridcell', id: `cell-${r}-${c}`, 'aria-colindex': x + 2, tabindex: -1, 'data-row': y, 'data-column': x });
+      cells.set(`${r} ${c}`, cell);
+      return cell;
+    }))));
+  table.addEventListener('click', (e) => open(e.target.closest('.cell')));
+  table.addEventListener('focusin', (e) => { const c = e.target.closest('.cell'); if (c) focused(c); });
+  table.addEventListener('mouseover', (e) => { const c = e.target.closest('.cell'); if (c) tell(c); });
+  root.replaceChildren(bar,
+    el('p', { class: 'told', id: 'told' }),
+    shown.rows.length ? el('div', { class: 'scroll' }, table) : el('p', { class: 'wait' }, data.cells.length ? 'No host matches the filter.' : 'Nothing has been stored here yet. Results appear as soon as they are written.'),
+    el('p', { class: 'links', id: 'links' }));
+  at = { row: Math.min(at.row, shown.rows.length - 1), column: Math.min(at.column, shown.columns.length - 1) };
+  current()?.setAttribute('tabindex', '0');
+  const again = focus && byId(focus);
+  if (again) {
+    again.focus();
+    if (focus === 'filter') again.setSelectionRange(again.value.length, again.value.length);
+  }
+}
+
+const head = (host, role, index) => el('div', { class: 'head', role, 'aria-colindex': index, title: host.name === host.id ? host.id : `${host.name} (${host.id})` }, el('span', {}, host.name));
+
+function legend(metric) {
+  return el('ul', { class: 'legend', 'aria-label': 'Colours' },
+    metric.legend.map((text, i) => el('li', {}, el('i', { class: `swatch ${metric.palette}-${i}` }), text)),
+    metric === metrics.delay ? el('li', {}, el('i', { class: 'swatch negative' }), 'negative: clocks disagree') : null,
+    el('li', {}, el('i', { class: 'swatch stale loss-0' }), 'stale'),
+    el('li', {}, el('i', { class: 'swatch none' }), 'no data'),
+    el('li', {}, el('i', { class: 'swatch untested' }), 'not measured'));
+}
+
+/** Writes the figures into the cells. */
+function fill(metric) {
+  const compact = shown.columns.length >= compactFrom;
+  for (const c of data.cells) {
+    const cell = cells.get(`${c.source} ${c.destination}`);
+    if (!cell) continue;
+    cell.data = c;
+    const look = appearance(c, metric);
+    const signature = JSON.stringify([look, compact, c]);
+    if (cell.signature === signature) continue;
+    cell.signature = signature;
+    cell.className = `cell ${look}`;
+    cell.setAttribute('aria-label', sentence(c));
+    cell.replaceChildren(...(compact ? short(c, metric) : long(c)));
+  }
+  const c = current();
+  if (c) tell(c);
+}
+
+function appearance(c, metric) {
+  if (c.state === 'none') return 'none';
+  const v = metric.value(c);
+  let look = 'none';
+  if (v === null && c.sent > 0 && c.lost >= c.sent) look = 'loss-4'; // all lost: no delay, and no doubt
+  else if (v !== null) look = v < 0 ? 'negative' : `${metric.palette}-${metric.steps.filter((step) => metric.reaches(v, step)).length}`;
+  return c.state === 'stale' ? `${look} stale` : look;
+}
+
+function long(c) {
+  if (c.state === 'none') return [el('b', {}, 'no data')];
+  return [
+    el('b', {}, c.sent === null ? '–' : `${format.number(c.lost)}/${format.number(c.sent)}`),
+    el('span', {}, c.state === 'stale' ? `◷ ${ago(c)}` : format.delay(c.median)),
+  ];
+}
+
+function short(c, metric) {
+  if (c.state === 'none') return [el('b', {}, '×')];
+  if (c.state === 'stale') return [el('b', {}, '◷')];
+  if (metric === metrics.loss) return [el('b', {}, c.lost === null ? '–' : c.lost > 9999 ? '>9k' : String(c.lost))];
+  const v = metric.value(c);
+  return [el('b', {}, v === null ? '–' : format.milliseconds(v))];
+}
+
+const ago = (c) => format.length(Math.max(0, data.now - c.last));
+
+/** All that is known of a cell, in a sentence. */
+function sentence(c) {
+  const names = `${data.hosts[c.source].name} → ${data.hosts[c.destination].name}`;
+  if (c.state === 'none') return `${names}: no data in this time${c.updated ? `, last written ${format.length(data.now - c.updated)} ago` : ', nothing ever written'}`;
+  const loss = c.sent === null ? 'loss unknown' : `lost ${format.number(c.lost)}/${format.number(c.sent)} (${format.percent(c.lost, c.sent)})`;
+  const delays = c.median === null ? 'no delays' : `${c.kind === 'rtt' ? 'round trip ' : ''}median ${format.delay(c.median)}, p5 ${format.milliseconds(c.p5)}, p95 ${format.milliseconds(c.p95)}, max ${format.milliseconds(c.max)}`;
+  return `${names}: ${loss}, ${delays}${c.state === 'stale' ? `, stale: nothing for ${ago(c)}` : ''}${c.tests > 1 ? `, ${c.tests} tests, the busiest shown` : ''}`;
+}
+
+/** Tells of a cell above the grid. */
+function tell(cell) {
+  const c = cell.data;
+  const [row, column] = [data.hosts[shown.rows[cell.dataset.row]], data.hosts[shown.columns[cell.dataset.column]]];
+  byId('told').textContent = c ? sentence(c) : `${row.name} → ${column.name}: not measured`;
+}
+
+const cellAt = (row, column) => cells.get(`${shown.rows[row]} ${shown.columns[column]}`);
+const current = () => cellAt(at.row, at.column);
+
+function focused(cell) {
+  current()?.setAttribute('tabindex', '-1');
+  at = { row: Number(cell.dataset.row), column: Number(cell.dataset.column) };
+  cell.setAttribute('tabindex', '0');
+  tell(cell);
+}
+
+function move(rows, columns) {
+  const inside = (n, end) => Math.max(0, Math.min(end - 1, n));
+  cellAt(inside(at.row + rows, shown.rows.length), inside(at.column + columns, shown.columns.length))?.focus();
+}
+
+/** Opens the pair of a cell. */
+function open(cell) {
+  const c = cell?.data;
+  if (c) state.go({ source: data.hosts[c.source].id, destination: data.hosts[c.destination].id, test: '', back: '' });
+}
+
+function links() {
+  const query = { from: data.from, to: data.to };
+  byId('links').replaceChildren(
+    `${format.number(data.cells.length)} pairs, ${format.span(data.from, data.to)} ${format.zone.label}. The same as `,
+    el('a', { href: api.url('grid', query) }, 'JSON'), ' or ', el('a', { href: api.url('grid.csv', query) }, 'CSV'), '.');
+}
+
+const choose = (metric) => () => state.change({ metric });
+
+export const keys = {
+  ArrowUp: () => move(-1, 0), ArrowDown: () => move(1, 0), ArrowLeft: () => move(0, -1), ArrowRight: () => move(0, 1),
+  PageUp: () => move(-10, 0), PageDown: () => move(10, 0), Home: () => move(0, -Infinity), End: () => move(0, Infinity),
+  Enter: () => open(document.activeElement.closest('.cell')),
+  ' ': () => open(document.activeElement.closest('.cell')),
+  l: choose('loss'), d: choose('delay'), s: choose('spread'),
+  '/': () => byId('filter')?.focus(),
+  Escape: () => state.change({ filter: '' }),
+};
