@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -78,10 +79,10 @@ func connect(ctx context.Context, a *address) (_ *link, err error) {
 	}
 	config := amqp.Config{
 		Vhost:      a.vhost,
-		Heartbeat:  heartbeat,
+		Heartbeat:  cmp.Or(a.heartbeat, heartbeat),
 		FrameSize:  maxFrame,
 		Locale:     "en_US",
-		Properties: amqp.Table{"product": "Owl", "connection_name": "owl archive"},
+		Properties: amqp.Table{"product": "Owl", "connection_name": cmp.Or(a.program, "owl archive")},
 	}
 	for _, m := range a.logins {
 		config.SASL = append(config.SASL, a.login(m))

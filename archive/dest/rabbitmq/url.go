@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -26,6 +27,9 @@ type address struct {
 	logins   []string // mechanisms, the best first
 	server   string   // whose certificate the broker has
 	certs    certs.Files
+
+	heartbeat time.Duration // 0: the usual
+	program   string        // what the broker calls the connection; empty: an archive's
 }
 
 // errURL tells nothing of the URL, which has a password in it.
