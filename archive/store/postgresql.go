@@ -1,0 +1,199 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// pgWriters is how many transactions a server makes at once: they wait for
+	// its disk together.
+	pgWriters = 8
+	// pgReaders bounds how many look at the database at once; the others wait.
+	pgReaders = 16
+	// pgPatience bounds the wait for a server, if the URL does not.
+	pgPatience = 10 * time.Second
+	// pgMaxMessage bounds what a server may send in one message, such as a row.
+	pgMaxMessage = 64 << 20
+	// pgLock is what keeps two processes from making the schema at once: "OwlA".
+	pgLock = 0x4f776c41
+)
+
+// postgresql is an archive in a database of PostgreSQL, or of those who speak it.
+type postgresql struct {
+	config *pgx.ConnConfig
+	// free has a slot of each connection that readers may have: nil if it is not
+	// open.
+	free chan *pgx.Conn
+}
+
+// openPostgreSQL returns what is called name to people.
+func openPostgreSQL(address string) (name string, d *postgresql, err error) {
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		return "postgres://…", nil, errors.New("want a URL such as postgres://user@host/database?sslmode=verify-full")
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "owarchive"
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = pgPatience
+	}
+	config.MaxProtocolMessageBodyLen = pgMaxMessage
+	d = &postgresql{config: config, free: make(chan *pgx.Conn, pgReaders)}
+	for range pgReaders {
+		d.free <- nil
+	}
+	u := url.URL{Scheme: "postgres", Host: net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), Path: "/" + config.Database}
+	return u.String(), d, nil
+}
+
+// close waits for readers.
+func (d *postgresql) close() error {
+	for range pgReaders {
+		if c := <-d.free; c != nil {
+			(&pgConn{c}).close()
+		}
+	}
+	return nil
+}
+
+func (d *postgresql) query(ctx context.Context, do func(row) error, query string, args []any) error {
+	var c *pgx.Conn
+	select {
+	case c = <-d.free:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() {
+		if c != nil && c.IsClosed() {
+			c = nil
+		}
+		d.free <- c
+	}()
+	asked := false
+	first := func(r row) error { asked = true; return do(r) }
+	if c != nil {
+		err := (&pgConn{c}).query(ctx, first, query, args)
+		// A server that was restarted has told nobody.
+		if err == nil || asked || !c.IsClosed() || ctx.Err() != nil {
+			return err
+		}
+	}
+	var err error
+	if c, err = pgx.ConnectConfig(ctx, d.config); err != nil {
+		return err
+	}
+	return (&pgConn{c}).query(ctx, do, query, args)
+}
+
+func (d *postgresql) connect(ctx context.Context) (conn, error) {
+	c, err := pgx.ConnectConfig(ctx, d.config)
+	if err != nil {
+		return nil, err
+	}
+	return &pgConn{c}, nil
+}
+
+// begin begins a transaction that is on the disk when it is made, whatever the
+// server does otherwise.
+func (*postgresql) begin() string { return "BEGIN; SET LOCAL synchronous_commit = on" }
+
+var pgSchema = strings.NewReplacer("BLOB", "BYTEA", "INTEGER", "BIGINT", ") WITHOUT ROWID", ")")
+
+func (*postgresql) schema(script string) string { return pgSchema.Replace(script) }
+
+func (*postgresql) version(t *tx) (version int, err error) {
+	if err := t.script(fmt.Sprintf("SELECT pg_advisory_xact_lock(%d); CREATE TABLE IF NOT EXISTS archive (version INTEGER NOT NULL)", pgLock)); err != nil {
+		return 0, err
+	}
+	err = t.query(func(r row) error { return r.Scan(&version) }, "SELECT version FROM archive")
+	return version, err
+}
+
+func (*postgresql) setVersion(t *tx, version int) error {
+	return t.script(fmt.Sprintf("DELETE FROM archive; INSERT INTO archive VALUES (%d)", version))
+}
+
+func (*postgresql) lock() string    { return " FOR UPDATE" }
+func (*postgresql) writers() int    { return pgWriters }
+func (*postgresql) written(*writer) {}
+func (*postgresql) tend(*Store)     {}
+
+// again says so of transactions that stood in the way of each other.
+func (*postgresql) again(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "40001" || e.Code == "40P01") // serialization_failure, deadlock_detected
+}
+
+func (*postgresql) away(err error) bool {
+	_, answered := errors.AsType[*pgconn.PgError](err)
+	return !answered
+}
+
+func (d *postgresql) size(ctx context.Context) (n int64, err error) {
+	err = d.query(ctx, func(r row) error { return r.Scan(&n) }, "SELECT pg_database_size(current_database())", nil)
+	return n, err
+}
+
+// A pgConn is a connection to a server. It keeps statements ready by itself.
+type pgConn struct{ conn *pgx.Conn }
+
+// hangUp bounds the good-bye to a server.
+const hangUp = 2 * time.Second
+
+func (c *pgConn) close() {
+	ctx, cancel := context.WithTimeout(background, hangUp)
+	defer cancel()
+	_ = c.conn.Close(ctx)
+}
+
+func (c *pgConn) script(ctx context.Context, text string) error {
+	_, err := c.conn.Exec(ctx, text)
+	return err
+}
+
+func (c *pgConn) exec(ctx context.Context, query string, args []any) (int64, error) {
+	tag, err := c.conn.Exec(ctx, numbered(query), args...)
+	return tag.RowsAffected(), err
+}
+
+func (c *pgConn) query(ctx context.Context, do func(row) error, query string, args []any) error {
+	rows, err := c.conn.Query(ctx, numbered(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		switch err := do(rows); err {
+		case nil:
+		case errEnough:
+			return nil
+		default:
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// numbered returns a statement whose arguments have numbers.
+func numbered(query string) string {
+	var b strings.Builder
+	for n := 1; ; n++ {
+		before, after, is := strings.Cut(query, "?")
+		b.WriteString(before)
+		if !is {
+			return b.String()
+		}
+		fmt.Fprintf(&b, "$%d", n)
+		query = after
+	}
+}
