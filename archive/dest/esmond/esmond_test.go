@@ -348,14 +348,14 @@ func TestKeysAreBounded(t *testing.T) {
 	}
 }
 
-// A store is an archive that keeps values as esmond does: those of a request one
+// A keeper is an archive that keeps values as esmond does: those of a request one
 // by one until one is refused, and a histogram as often as it comes.
-type store struct {
+type keeper struct {
 	written map[string]int // how often, by event type
 	fail    int            // after so many values a request fails; 0: none does
 }
 
-func (s *store) answer(q request) (int, string) {
+func (s *keeper) answer(q request) (int, string) {
 	if isRegistration(q) {
 		return http.StatusCreated, `{"metadata-key": "` + testKey + `"}`
 	}
@@ -393,7 +393,7 @@ func TestConflict(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rec := newRecorder(t)
-			s := &store{written: make(map[string]int), fail: tc.fail}
+			s := &keeper{written: make(map[string]int), fail: tc.fail}
 			rec.answer = s.answer
 			data, item := readInput(t, "01-success")
 			d := openTest(t, rec.URL, data, findHost)
@@ -428,7 +428,7 @@ func TestConflict(t *testing.T) {
 // A repeat that does not know that it is one does no harm but to summaries.
 func TestRepeat(t *testing.T) {
 	rec := newRecorder(t)
-	s := &store{written: make(map[string]int)}
+	s := &keeper{written: make(map[string]int)}
 	rec.answer = s.answer
 	data, item := readInput(t, "01-success")
 	d := openTest(t, rec.URL, data, findHost)

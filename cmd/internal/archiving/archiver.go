@@ -17,7 +17,9 @@ import (
 
 	"owl/archive"
 	"owl/archive/dest"
+	"owl/archive/dest/esmond"
 	"owl/archive/queue"
+	"owl/archive/store"
 	"owl/internal/cli"
 	"owl/sessions/result"
 )
@@ -35,8 +37,15 @@ type Config struct {
 	Queue    queue.Config // Path is needed
 	Specs    []*archive.Spec
 	Defaults []string // directories of more specifications, which are read anew when they change
-	Log      *slog.Logger
+	// Store is a measurement archive of this process, which gets all results, too;
+	// nil: there is none. It is to stay open until the Archiver is closed.
+	Store *store.Store
+	Log   *slog.Logger
 }
+
+// OwnName is what the measurement archive of this process is called among the
+// archives.
+const OwnName = "archive"
 
 // An Archiver brings results to archives: it is a [sessions.Sink]. What it has
 // taken is on the disk until it is delivered.
@@ -44,7 +53,8 @@ type Archiver struct {
 	log        *slog.Logger
 	queue      *queue.Queue
 	dispatcher *archive.Dispatcher
-	raw        atomic.Bool // some archive wants all packets
+	store      *archive.Spec // that of the measurement archive of this process; nil: there is none
+	raw        atomic.Bool   // some archive wants all packets
 
 	stop     context.CancelFunc
 	watching sync.WaitGroup
@@ -64,10 +74,18 @@ func Open(ctx context.Context, cfg Config) (*Archiver, error) {
 		return nil, err
 	}
 	a := &Archiver{log: cfg.Log, queue: q}
+	if cfg.Store != nil {
+		a.store = &archive.Spec{Archiver: OwnName}
+	}
 	a.dispatcher = archive.NewDispatcher(archive.DispatcherConfig{
 		Queue: q,
-		Open:  dest.Open,
-		Log:   cfg.Log,
+		Open: func(s *archive.Spec) (archive.Opened, error) {
+			if s == a.store {
+				return esmond.OpenStore(cfg.Store, nil), nil
+			}
+			return dest.Open(s)
+		},
+		Log: cfg.Log,
 	})
 	if err := a.Set(ctx, cfg.Specs, cfg.Defaults); err != nil {
 		return nil, errors.Join(err, q.Close())
@@ -102,6 +120,9 @@ func (a *Archiver) use(ctx context.Context, specs []*archive.Spec, dirs []*direc
 		specs = slices.Concat(specs, d.specs)
 	}
 	var all []*archive.Spec
+	if a.store != nil {
+		all = append(all, a.store)
+	}
 	known := make(map[string]bool)
 	for _, s := range specs {
 		if key := s.Key(); !known[key] {
