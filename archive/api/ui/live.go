@@ -94,8 +94,8 @@ func (h *handler) serveLive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	select {
-	case h.live.seats <- struct{}{}:
-		defer func() { <-h.live.seats }()
+	case h.feed.seats <- struct{}{}:
+		defer func() { <-h.feed.seats }()
 	default:
 		w.Header().Set("Retry-After", "10")
 		fail(w, http.StatusServiceUnavailable, "too many watch already")
@@ -109,7 +109,7 @@ func (h *handler) serveLive(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(liveEvery)
 	defer tick.Stop()
 	for {
-		event, err := json.Marshal(secondOf(h.live.streams(time.Now()), a, b))
+		event, err := json.Marshal(secondOf(h.feed.streams(time.Now()), a, b))
 		if err != nil {
 			return
 		}

@@ -1,0 +1,323 @@
+package ui
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"owl/archive/series"
+	"owl/archive/store"
+)
+
+const (
+	// mostCells is how many measurements are looked at for a grid: each pair of a
+	// hundred hosts, or a mesh of some hundreds with fewer.
+	mostCells = 20_000
+	// gridWindows is about how many windows a cell is made of, and gridValues
+	// how many readings where there are no such windows.
+	gridWindows = 31
+	gridValues  = 2_000
+	// gridReaders read at the same time.
+	gridReaders = 4
+	// gridAge is how long a grid is good for others who ask for the same.
+	gridAge  = 10 * time.Second
+	gridTime = time.Minute // that one may take
+)
+
+// A gridAnswer is what there is between all hosts.
+type gridAnswer struct {
+	span
+	Now    int64  `json:"now"`
+	Live   bool   `json:"live"`
+	Hosts  []host `json:"hosts"` // by name
+	Cells  []cell `json:"cells"`
+	Tests  int    `json:"tests"`         // measurements that there are
+	Beyond int    `json:"tests_omitted"` // of which so many were not looked at
+}
+
+// A cell is what there is from one host to another.
+type cell struct {
+	Source      int    `json:"source"` // its place in the list of hosts
+	Destination int    `json:"destination"`
+	Key         string `json:"key"`
+	Tests       int    `json:"tests"` // that there are; the one that has sent the most is shown
+	Kind        string `json:"kind"`  // one-way or rtt
+	State       state  `json:"state"`
+	Updated     int64  `json:"updated"` // when it was written last; 0: never
+	Last        int64  `json:"last"`    // until when there are data; 0: there are none
+	Sent        figure `json:"sent"`
+	Lost        figure `json:"lost"`
+	Worst       figure `json:"worst"`
+	delays
+}
+
+// A state says whether there are data.
+type state string
+
+const (
+	fresh state = "fresh"
+	stale state = "stale" // there are, and should be later ones
+	none  state = "none"
+)
+
+// grid answers /api/grid.
+func (h *handler) grid(r *http.Request) (table, error) {
+	p, err := parametersOf(r)
+	if err != nil {
+		return nil, err
+	}
+	now := h.Now().Unix()
+	s, err := p.span(now)
+	if err != nil {
+		return nil, err
+	}
+	// Those who look at the last hour look at the same one for a while.
+	const round = int64(gridAge / time.Second)
+	s.From, s.To = series.WindowStart(s.From, round), series.WindowStart(s.To+round-1, round)
+	return h.grids.get(r.Context(), s, func(ctx context.Context) (*gridAnswer, error) { return h.newGrid(ctx, s, now) })
+}
+
+// A gridCache has the grids that were made last, and those that are being made.
+type gridCache struct {
+	mu  sync.Mutex
+	all map[span]*cached
+}
+
+type cached struct {
+	made   time.Time
+	done   chan struct{} // closed when what follows is there
+	answer *gridAnswer
+	err    error
+}
+
+// get returns the grid of a span, which is made for all who want it at that time.
+func (c *gridCache) get(ctx context.Context, s span, read func(context.Context) (*gridAnswer, error)) (*gridAnswer, error) {
+	c.mu.Lock()
+	maps.DeleteFunc(c.all, func(_ span, g *cached) bool { return time.Since(g.made) > gridAge })
+	g := c.all[s]
+	if g == nil {
+		if c.all == nil {
+			c.all = map[span]*cached{}
+		}
+		g = &cached{made: time.Now(), done: make(chan struct{})}
+		c.all[s] = g
+		go func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gridTime)
+			defer cancel()
+			g.answer, g.err = read(ctx)
+			if g.err != nil {
+				c.mu.Lock()
+				delete(c.all, s)
+				c.mu.Unlock()
+			}
+			close(g.done)
+		}()
+	}
+	c.mu.Unlock()
+	select {
+	case <-g.done:
+		return g.answer, g.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// newGrid reads a grid.
+func (h *handler) newGrid(ctx context.Context, s span, now int64) (*gridAnswer, error) {
+	answer := &gridAnswer{span: s, Now: now, Live: h.Live != nil, Cells: []cell{}}
+	all, beyond, err := h.measurements(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer.Tests, answer.Beyond = len(all)+beyond, beyond
+	read := make([]cell, len(all))
+	if err := h.readCells(ctx, all, read, s, now); err != nil {
+		return nil, err
+	}
+	answer.arrange(all, read)
+	return answer, nil
+}
+
+// measurements returns what can be shown, and how many more there are.
+func (h *handler) measurements(ctx context.Context) (all []*measurement, beyond int, err error) {
+	seen := make(map[string]bool)
+	for _, t := range []series.EventType{oneWay.delays, oneWay.losses, roundTrip.delays, roundTrip.losses} {
+		const page = 1000
+		for offset := 0; ; offset += page {
+			found, total, err := h.store.Search(ctx, &store.Filter{SubjectType: series.PointToPoint, Event: t, Offset: offset, Limit: page})
+			if err != nil {
+				return nil, 0, err
+			}
+			for _, metadata := range found {
+				if m, ok := measurementOf(metadata); ok && !seen[m.Key] {
+					seen[m.Key] = true
+					all = append(all, m)
+				}
+			}
+			if len(all) >= mostCells {
+				return all, max(0, total-offset-len(found)), nil
+			}
+			if offset+page >= total {
+				break
+			}
+		}
+	}
+	return all, 0, nil
+}
+
+// readCells reads a cell for each measurement.
+func (h *handler) readCells(ctx context.Context, all []*measurement, cells []cell, s span, now int64) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next := make(chan int)
+	var readers sync.WaitGroup
+	for range gridReaders {
+		readers.Go(func() {
+			for i := range next {
+				c, err := h.readCell(ctx, all[i], s, now)
+				if err != nil {
+					cancel(err)
+				}
+				cells[i] = c
+			}
+		})
+	}
+	for i := range all {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- i
+	}
+	close(next)
+	readers.Wait()
+	return context.Cause(ctx)
+}
+
+// readCell reads what there is of a measurement in a span.
+func (h *handler) readCell(ctx context.Context, m *measurement, s span, now int64) (cell, error) {
+	c := cell{Key: m.Key, Tests: 1, Kind: m.kind(), State: none, Updated: m.updated(), Sent: unknown, Lost: unknown, Worst: unknown, delays: noDelays}
+	if c.Updated < s.From {
+		return c, nil // there can be nothing
+	}
+	window := windowFor(s, m.step, gridWindows)
+	ends := func(at int64) { c.Last = max(c.Last, min(at+cmp.Or(window, m.step), now)) }
+	var lost loss
+	err := h.read(ctx, m, m.losses, m.summaryFor(m.losses, window), s, window, gridValues, func(at int64, r *store.Reading) error {
+		l := lossOf(r)
+		lost.lost += l.lost
+		lost.sent += l.sent
+		greatest(&c.Worst, l.rate())
+		ends(at)
+		return nil
+	})
+	if errors.Is(err, errTooMany) { // half of it would be taken for all
+		lost, c.Worst = loss{}, unknown
+	} else if err != nil {
+		return c, err
+	}
+	c.Sent, c.Lost = lost.figures()
+	packets := series.NewFold(series.Histogram)
+	err = h.read(ctx, m, m.delays, m.summaryFor(m.delays, window), s, window, gridValues, func(at int64, r *store.Reading) error {
+		ends(at)
+		return folded(packets, r)
+	})
+	if errors.Is(err, errTooMany) {
+		packets = nil
+	} else if err != nil {
+		return c, err
+	}
+	c.delays = delaysOf(packets)
+	c.State = m.stateOf(c.Last, s, now)
+	return c, nil
+}
+
+// stateOf returns the state of a measurement that has data until last.
+func (m *measurement) stateOf(last int64, s span, now int64) state {
+	if last == 0 {
+		return none
+	}
+	// A stream writes all the time; other tests may rest between two.
+	patience := 3*m.step + 120
+	if m.Parameters["pscheduler-test-type"] != "latencybg" {
+		patience = max(patience, 3600)
+	}
+	end := min(s.To, now)
+	if end-last > patience || end == now && now-m.updated() > patience {
+		return stale
+	}
+	return fresh
+}
+
+// arrange makes hosts and cells of what was read of each measurement.
+func (g *gridAnswer) arrange(all []*measurement, read []cell) {
+	names := make(map[string]string) // of hosts, by their id
+	type pair struct{ source, destination string }
+	pairs := make(map[pair]*cell)
+	for i, m := range all {
+		source, destination := nameOf(m.Source, m.InputSource), nameOf(m.Destination, m.InputDestination)
+		for _, host := range []host{source, destination} {
+			// A host may have been called by its name here and by its address
+			// there.
+			if n, ok := names[host.ID]; !ok || n == host.ID || host.Name != host.ID && host.Name < n {
+				names[host.ID] = host.Name
+			}
+		}
+		at := pair{source.ID, destination.ID}
+		c := &read[i]
+		if before := pairs[at]; before != nil {
+			tests := before.Tests + 1
+			if before.better(c) {
+				c = before
+			}
+			c.Tests = tests
+		}
+		pairs[at] = c
+	}
+	for id, name := range names {
+		g.Hosts = append(g.Hosts, host{id, name})
+	}
+	slices.SortFunc(g.Hosts, func(a, b host) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	place := make(map[string]int, len(g.Hosts))
+	for i, host := range g.Hosts {
+		place[host.ID] = i
+	}
+	for at, c := range pairs {
+		c.Source, c.Destination = place[at.source], place[at.destination]
+		g.Cells = append(g.Cells, *c)
+	}
+	slices.SortFunc(g.Cells, func(a, b cell) int {
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))
+	})
+}
+
+// better reports whether of two cells of one pair c is the one to show.
+func (c *cell) better(d *cell) bool {
+	sent := func(c *cell) figure {
+		if c.Sent.unknown() {
+			return -1
+		}
+		return c.Sent
+	}
+	return cmp.Or(cmp.Compare(sent(c), sent(d)), cmp.Compare(c.Updated, d.Updated), cmp.Compare(d.Key, c.Key)) > 0
+}
+
+func (g *gridAnswer) header() []string {
+	return []string{"source", "source_address", "destination", "destination_address", "state", "updated", "sent", "lost", "worst_loss", "min_ms", "p5_ms", "median_ms", "p95_ms", "max_ms", "tests", "key"}
+}
+
+func (g *gridAnswer) rows(add func(...any)) {
+	for i := range g.Cells {
+		c := &g.Cells[i]
+		var updated any = moment(c.Updated)
+		if c.Updated == 0 {
+			updated = ""
+		}
+		source, destination := g.Hosts[c.Source], g.Hosts[c.Destination]
+		add(source.Name, source.ID, destination.Name, destination.ID, string(c.State), updated, c.Sent, c.Lost, c.Worst, c.Min, c.P5, c.Median, c.P95, c.Max, c.Tests, c.Key)
+	}
+}
