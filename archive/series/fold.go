@@ -130,14 +130,6 @@ func mergeBins(a, b []bin) ([]bin, error) {
 	return all, nil
 }
 
-// magnitude returns n without its sign.
-func magnitude(n int64) uint64 {
-	if n < 0 {
-		return -uint64(n)
-	}
-	return uint64(n)
-}
-
 // Histogram returns the histogram of all histograms in the fold, whose labels are
 // in numeric order. False: it has none.
 func (f *Fold) Histogram() (Value, bool) {
@@ -165,7 +157,7 @@ func (f *Fold) Quantile(p float64) (float64, bool) {
 	if !countable(f.bins) {
 		return 0, false
 	}
-	return quantile(f.bins, p), true
+	return quantile(f.bins, count(f.bins), p), true
 }
 
 // Number returns the aggregation or the average of the values. False: there is
@@ -256,19 +248,16 @@ func DecodeFold(k Kind, stored []byte) (*Fold, error) {
 
 // foldedBins reads stored bins that are in order.
 func foldedBins(stored []byte) ([]bin, error) {
-	if err := checkBins(stored, MaxWindowBins); err != nil {
-		return nil, err
-	}
-	r := readBins(stored)
+	r := readBins(stored, MaxWindowBins)
 	bins := make([]bin, 0, r.left)
 	for r.next() {
 		b := r.number()
 		if n := len(bins); n > 0 && bins[n-1].compare(&b) >= 0 {
-			return nil, fmt.Errorf("stored histogram of a window: %w", errDamaged)
+			r.bad = true
 		}
 		bins = append(bins, b)
 	}
-	return bins, nil
+	return bins, r.end(Histogram)
 }
 
 func appendWide(dst []byte, w wide) []byte {

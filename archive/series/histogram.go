@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -94,16 +93,15 @@ func (b *bin) appendLabel(dst []byte) []byte {
 		dst = append(dst, '-')
 		m = -m
 	}
+	whole := len(dst)
+	dst = strconv.AppendInt(dst, m, 10)
 	if b.digits == 0 {
-		return strconv.AppendInt(dst, m, 10)
+		return dst
 	}
-	power := int64(powersOfTen[b.digits])
-	dst = append(strconv.AppendInt(dst, m/power, 10), '.')
-	for rest := m % power; power > 1; rest %= power {
-		power /= 10
-		dst = append(dst, byte('0'+rest/power))
+	for len(dst) <= whole+int(b.digits) { // a nought at the least is before the point
+		dst = slices.Insert(dst, whole, '0')
 	}
-	return dst
+	return slices.Insert(dst, len(dst)-int(b.digits), '.')
 }
 
 // compare orders bins by what their labels are, numbers first, and those that are
@@ -124,6 +122,14 @@ func (b *bin) compare(c *bin) int {
 	return cmp.Or(cmp.Compare(b.digits, c.digits), cmp.Compare(b.text, c.text))
 }
 
+// magnitude returns n without its sign.
+func magnitude(n int64) uint64 {
+	if n < 0 {
+		return -uint64(n)
+	}
+	return uint64(n)
+}
+
 // compareBins is compare for values.
 func compareBins(b, c bin) int { return b.compare(&c) }
 
@@ -141,7 +147,7 @@ func parseHistogram(raw []byte) (Value, error) {
 		switch {
 		case s.err != nil:
 			return
-		case !ok || n == math.MinInt64:
+		case !ok:
 			s.err = invalid("Value of histogram must be an integer")
 			return
 		case len(bins) == MaxBins:
@@ -157,7 +163,7 @@ func parseHistogram(raw []byte) (Value, error) {
 			ascend = false
 		}
 		bins = append(bins, b)
-		if total += uint64(max(n, -n)); total > math.MaxInt64 {
+		if total += magnitude(n); total > math.MaxInt64 {
 			s.err = invalid("Histogram counts more than %d", int64(math.MaxInt64))
 		}
 	})
@@ -231,19 +237,20 @@ func appendBins(dst []byte, bins []bin) []byte {
 // A binReader reads what [appendBins] has appended.
 type binReader struct {
 	reader
-	left uint64 // bins
-	bin  bin    // the one that was read last; x is not set but by number
-	last struct {
+	left  uint64 // bins
+	total uint64 // of counts so far, whatever their sign
+	bin   bin    // the one that was read last; x is not set but by number
+	last  struct {
 		mantissa int64
 		digits   int8
 	}
 }
 
-// readBins returns a reader of stored bins.
-func readBins(stored []byte) *binReader {
+// readBins returns a reader of stored bins, of which there are so many at most.
+func readBins(stored []byte, most uint64) *binReader {
 	r := &binReader{reader: reader{rest: stored}}
 	r.left = r.uvarint()
-	if r.left > uint64(len(r.rest))/2 {
+	if r.left > most || r.left > uint64(len(r.rest))/2 {
 		r.bad, r.left = true, 0 // a bin has two octets at the least
 	}
 	return r
@@ -269,7 +276,8 @@ func (r *binReader) next() bool {
 		b.text, b.mantissa, b.digits = "", r.last.mantissa, r.last.digits
 	}
 	b.n = r.varint()
-	if b.digits > maxDigits || b.mantissa <= -1e15 || b.mantissa >= 1e15 || b.n == math.MinInt64 || len(b.text) > maxLabel {
+	r.total += magnitude(b.n)
+	if b.digits > maxDigits || b.mantissa <= -1e15 || b.mantissa >= 1e15 || r.total > math.MaxInt64 || len(b.text) > maxLabel {
 		r.bad = true
 	}
 	return !r.bad
@@ -287,17 +295,10 @@ func (r *binReader) number() bin {
 	return b
 }
 
-// checkBins checks stored bins.
-func checkBins(stored []byte, most uint64) error {
-	r := readBins(stored)
-	if r.left > most {
-		return fmt.Errorf("stored histogram of %d labels: want %d at most", r.left, most)
-	}
-	total := uint64(0)
+// checkBins checks a stored histogram.
+func checkBins(stored []byte) error {
+	r := readBins(stored, MaxBins)
 	for r.next() {
-		if total += uint64(max(r.bin.n, -r.bin.n)); total > math.MaxInt64 {
-			r.bad = true
-		}
 	}
 	return r.end(Histogram)
 }
@@ -307,7 +308,7 @@ func (v Value) bins() []bin {
 	if v.kind != Histogram {
 		return nil
 	}
-	r := readBins(v.text)
+	r := readBins(v.text, MaxWindowBins)
 	bins := make([]bin, 0, r.left)
 	for r.next() {
 		bins = append(bins, r.number())
@@ -323,7 +324,7 @@ func (v Value) Bins() iter.Seq2[string, int64] {
 			return
 		}
 		var label [maxLabel]byte
-		for r := readBins(v.text); r.next(); {
+		for r := readBins(v.text, MaxWindowBins); r.next(); {
 			if !yield(string(r.bin.appendLabel(label[:0])), r.bin.n) {
 				return
 			}
@@ -335,7 +336,7 @@ func (v Value) Bins() iter.Seq2[string, int64] {
 func appendBinsJSON(dst, stored []byte) []byte {
 	dst = append(dst, '{')
 	first := len(dst)
-	for r := readBins(stored); r.next(); {
+	for r := readBins(stored, MaxWindowBins); r.next(); {
 		if len(dst) > first {
 			dst = append(dst, ", "...)
 		}

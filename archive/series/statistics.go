@@ -61,7 +61,7 @@ func (v Value) Quantile(p float64) (float64, bool) {
 	if !countable(bins) {
 		return 0, false
 	}
-	return quantile(sorted(bins), p), true
+	return quantile(sorted(bins), count(bins), p), true
 }
 
 func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
@@ -98,16 +98,15 @@ func modes(bins []bin) ([]float64, bool) {
 
 // statistics returns the statistics of bins in order, but for their mode.
 func statistics(bins []bin) Stats {
+	total := count(bins)
 	s := Stats{
 		Minimum: bins[0].x, Maximum: bins[len(bins)-1].x,
-		P25: quantile(bins, 0.25), Median: quantile(bins, 0.5), P75: quantile(bins, 0.75), P95: quantile(bins, 0.95),
+		P25: quantile(bins, total, 0.25), Median: quantile(bins, total, 0.5), P75: quantile(bins, total, 0.75), P95: quantile(bins, total, 0.95),
 	}
 	// From the median on, so that little is lost where all labels lie far off 0
 	// and close together.
-	var total int64
 	var sum float64
 	for i := range bins {
-		total += bins[i].n
 		sum += (bins[i].x - s.Median) * float64(bins[i].n)
 	}
 	s.Mean = s.Median + sum/float64(total)
@@ -121,12 +120,16 @@ func statistics(bins []bin) Stats {
 	return s
 }
 
-// quantile returns a quantile of bins in order.
-func quantile(bins []bin, p float64) float64 {
-	var total int64
+// count returns the sum of all counts.
+func count(bins []bin) (total int64) {
 	for i := range bins {
 		total += bins[i].n
 	}
+	return total
+}
+
+// quantile returns a quantile of bins in order, which count total.
+func quantile(bins []bin, total int64, p float64) float64 {
 	// The rank of what is looked for: esmond counts from 1, of one more than
 	// there are.
 	rank := p * float64(total+1)

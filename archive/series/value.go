@@ -280,7 +280,7 @@ func Decode(k Kind, stored []byte) (Value, error) {
 		v.n, v.over = int64(n), int64(over)
 		return v, r.end(k)
 	case Histogram:
-		if err := checkBins(stored, MaxBins); err != nil {
+		if err := checkBins(stored); err != nil {
 			return Value{}, err
 		}
 	case Subinterval, JSON:
@@ -301,6 +301,11 @@ type reader struct {
 }
 
 func (r *reader) uvarint() uint64 {
+	if len(r.rest) > 0 && r.rest[0] < 0x80 { // as nearly all are
+		n := r.rest[0]
+		r.rest = r.rest[1:]
+		return uint64(n)
+	}
 	n, size := binary.Uvarint(r.rest)
 	if size <= 0 {
 		r.bad, r.rest = true, nil
@@ -311,13 +316,8 @@ func (r *reader) uvarint() uint64 {
 }
 
 func (r *reader) varint() int64 {
-	n, size := binary.Varint(r.rest)
-	if size <= 0 {
-		r.bad, r.rest = true, nil
-		return 0
-	}
-	r.rest = r.rest[size:]
-	return n
+	u := r.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
 }
 
 // octets reads so many octets.

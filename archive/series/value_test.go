@@ -70,7 +70,7 @@ func TestParseRefuses(t *testing.T) {
 		{Histogram, `{"1": 1`, "JSON parse error - octet 8: want a comma or a }"},
 		{Histogram, `{"1": null}`, "Value of histogram must be an integer"},
 		{Histogram, `{"1": 9223372036854775807, "2": 1}`, "Histogram counts more than 9223372036854775807"},
-		{Histogram, `{"1": -9223372036854775808}`, "Value of histogram must be an integer"},
+		{Histogram, `{"1": -9223372036854775808}`, "Histogram counts more than 9223372036854775807"},
 		{Histogram, `{"` + strings.Repeat("1", 129) + `": 1}`, "Label of histogram has more than 128 octets"},
 		{Histogram, many.String(), "Histogram has more than 65536 labels"},
 		{Subinterval, `[1]`, "Interval must contain 'start' field at position 1"},
