@@ -17,6 +17,7 @@ import (
 // an archive of its own, which is not there yet.
 var everywhere = map[string]func(t *testing.T, address string){
 	"Write": testWrite,
+	"Keys":  testKeys,
 }
 
 func TestSQLite(t *testing.T) {

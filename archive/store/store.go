@@ -31,7 +31,10 @@ type Store struct {
 	dialect dialect
 	writers []*writer
 	closing chan struct{}
-	ended   sync.WaitGroup // writers
+	ended   sync.WaitGroup // writers, and what is done beside
+	once    sync.Once
+	closed  error // what came of it
+	trusted trusted
 
 	mu      sync.Mutex
 	failing error // why the last transaction failed; nil: it did not
@@ -108,9 +111,12 @@ func IsURL(address string) bool {
 
 // Close waits for what is being written, and closes the archive.
 func (s *Store) Close() error {
-	close(s.closing)
-	s.ended.Wait()
-	return s.dialect.close()
+	s.once.Do(func() {
+		close(s.closing)
+		s.ended.Wait()
+		s.closed = s.dialect.close()
+	})
+	return s.closed
 }
 
 // String returns where the archive is, without a password.
