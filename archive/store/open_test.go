@@ -16,8 +16,17 @@ import (
 // everywhere are the tests that hold for every database; each gets the address of
 // an archive of its own, which is not there yet.
 var everywhere = map[string]func(t *testing.T, address string){
-	"Write": testWrite,
-	"Keys":  testKeys,
+	"Write":           testWrite,
+	"StatisticsAlone": testStatisticsAlone,
+	"Together":        testTogether,
+	"Register":        testRegister,
+	"Disorder":        testDisorder,
+	"Pruned":          testPruned,
+	"Search":          testSearch,
+	"Read":            testRead,
+	"Latest":          testLatest,
+	"Keys":            testKeys,
+	"Prune":           testPrune,
 }
 
 func TestSQLite(t *testing.T) {

@@ -35,6 +35,7 @@ type Store struct {
 	once    sync.Once
 	closed  error // what came of it
 	trusted trusted
+	pruned  pruned
 
 	mu      sync.Mutex
 	failing error // why the last transaction failed; nil: it did not
