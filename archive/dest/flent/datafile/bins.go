@@ -1,7 +1,7 @@
 package datafile
 
 import (
-	"math/bits"
+	"math"
 	"time"
 )
 
@@ -35,28 +35,61 @@ func (g *grid) bin(t int64) int {
 	return int(min(max((t-g.t0)/g.step, 0), int64(g.steps)-1))
 }
 
-// A bin is what is known of the packets that were sent in one step of a path.
+// A bin is what is known of the packets that were sent in one step of a path. All
+// sums are of nanoseconds.
 type bin struct {
-	delay     int64 // sum, in nanoseconds
-	variation int64 // sum; with jitter of absolute values
-	received  uint32
-	pairs     uint32
-	lost      uint32
+	delay, variation, jitter int64
+	received, pairs, lost    uint32
 }
 
-// mean returns sum/n, rounded to the nearest, where n is not 0.
-func mean(sum int64, n uint32) int64 {
-	neg := sum < 0
-	abs := uint64(sum)
-	if neg {
-		abs = -abs
+func (b *bin) add(p *packet) {
+	if p.Lost {
+		b.lost++
+		return
 	}
-	q, r := bits.Div64(0, abs, uint64(n))
-	if r >= (uint64(n)+1)/2 {
-		q++
+	b.received++
+	b.delay += p.Delay
+	if p.paired {
+		b.pairs++
+		b.variation += p.variation
+		b.jitter += max(p.variation, -p.variation)
 	}
-	if neg {
-		return -int64(q)
+}
+
+// What the table has of a step; ok is false where there is nothing.
+func (b *bin) meanDelay() (ns int64, ok bool)     { return mean(b.delay, b.received) }
+func (b *bin) meanVariation() (ns int64, ok bool) { return mean(b.variation, b.pairs) }
+func (b *bin) meanJitter() (ns int64, ok bool)    { return mean(b.jitter, b.pairs) }
+func (b *bin) losses() (n int64, ok bool)         { return int64(b.lost), b.lost+b.received > 0 }
+
+// Totals are the same of all packets of a path. They may be too many for sums in
+// integers.
+type totals struct {
+	delay, jitter         float64
+	received, pairs, lost int64
+}
+
+func (t *totals) add(p *packet) {
+	if p.Lost {
+		t.lost++
+		return
 	}
-	return int64(q)
+	t.received++
+	t.delay += float64(p.Delay)
+	if p.paired {
+		t.pairs++
+		t.jitter += math.Abs(float64(p.variation))
+	}
+}
+
+// mean returns sum/n, rounded to the nearest; ok is false if n is 0.
+func mean(sum int64, n uint32) (m int64, ok bool) {
+	if n == 0 {
+		return 0, false
+	}
+	half := int64(n) / 2
+	if sum < 0 {
+		half = -half
+	}
+	return (sum + half) / int64(n), true
 }

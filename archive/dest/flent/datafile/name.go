@@ -2,6 +2,8 @@ package datafile
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -68,3 +70,18 @@ func Labels(names []string) []string {
 // timeForm is how the format has times, always of UTC: neither more digits nor
 // fewer may there be.
 const timeForm = "2006-01-02T15:04:05.000000Z"
+
+// ParseStep reads the length of a step, in seconds, as Flent's option has it.
+func ParseStep(s string) (time.Duration, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(v >= minStep.Seconds() && v <= maxStep.Seconds()) {
+		return 0, fmt.Errorf("%q: want a number of seconds from %v to %v", s, minStep.Seconds(), maxStep.Seconds())
+	}
+	return time.Duration(math.Round(v * 1e9)), nil
+}
+
+// Bounds of a step.
+const (
+	minStep = time.Millisecond
+	maxStep = 24 * time.Hour
+)

@@ -31,7 +31,7 @@ func inOrder(samples iter.Seq2[Sample, error]) iter.Seq2[Sample, error] {
 				return cmp.Or(cmp.Compare(a.Sent, b.Sent), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Delay, b.Delay))
 			})
 			for _, s := range held[:n] {
-				if any && s.Session == last.Session && s.Seq == last.Seq {
+				if any && s.Session == last.Session && s.Seq == last.Seq && s.Sent == last.Sent {
 					continue
 				}
 				last, any = s, true

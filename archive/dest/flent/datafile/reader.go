@@ -13,6 +13,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // A File is what a data file says.
@@ -30,7 +31,7 @@ type Series struct {
 	Unit   string // empty: the file does not say it
 	Raw    bool   // these are single values, not those of the table
 	Points int    // values, without what is null
-	Lost   int    // packets of which the file says that they were lost
+	Lost   int    // packets; below 0: the file does not say it
 	// Of the values, in the series' unit; all 0 without one. Median and P99 lie
 	// between two values where there is none at their place.
 	Min, Median, Mean, P99, Max float64
@@ -51,10 +52,46 @@ func Known(head []byte) bool {
 		bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{"))
 }
 
+// ReadMetadata reads the metadata of a data file, and no more than it takes to find
+// them.
+func ReadMetadata(r io.Reader) (map[string]any, error) {
+	p, err := newParser(r)
+	if err != nil {
+		return nil, err
+	}
+	p.brief = true
+	if err := p.read(); err != nil && !errors.Is(err, errBrief) {
+		return nil, early(err)
+	}
+	return p.file.Metadata, nil
+}
+
+// errBrief is that nobody wants to know more.
+var errBrief = errors.New("the metadata were read")
+
 // Read reads a data file, compressed by gzip or bzip2 or not at all. It takes what
 // Flent takes, as far as the table and the values go: an error is what neither
 // could read, or a file that is larger than any test makes it.
 func Read(r io.Reader) (*File, error) {
+	p, err := newParser(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.read(); err != nil {
+		return nil, early(err)
+	}
+	return p.file, nil
+}
+
+// early says of an error what the end of a file in the middle of it means.
+func early(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("no data file: it ends too early")
+	}
+	return err
+}
+
+func newParser(r io.Reader) (*parser, error) {
 	in := bufio.NewReader(r)
 	head, err := in.Peek(3)
 	if len(head) == 0 {
@@ -64,7 +101,7 @@ func Read(r io.Reader) (*File, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
 		if text, err = gzip.NewReader(in); err != nil {
-			return nil, err
+			return nil, early(err)
 		}
 	case string(head) == "BZh":
 		text = bzip2.NewReader(in)
@@ -74,17 +111,12 @@ func Read(r io.Reader) (*File, error) {
 		guard: guard,
 		json:  json.NewDecoder(guard),
 		file:  &File{Version: 1},
+		left:  maxValues,
 		raw:   make(map[string]*values),
 		rows:  make(map[string]*values),
 	}
 	p.json.UseNumber()
-	if err := p.read(); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("no data file: it ends too early")
-		}
-		return nil, err
-	}
-	return p.file, nil
+	return p, nil
 }
 
 func notEOF(err error) error {
@@ -99,7 +131,8 @@ type parser struct {
 	guard *guard
 	json  *json.Decoder
 	file  *File
-	left  int // values that there may be yet
+	left  int  // values that there may be yet
+	brief bool // only the metadata are wanted
 	raw   map[string]*values
 	rows  map[string]*values
 }
@@ -112,7 +145,6 @@ type values struct {
 }
 
 func (p *parser) read() error {
-	p.left = maxValues
 	tables := 0
 	err := p.object("the file", func(name string) error {
 		switch name {
@@ -120,8 +152,12 @@ func (p *parser) read() error {
 			return p.version()
 		case "metadata":
 			p.guard.whole = true
-			defer func() { p.guard.whole = false }()
-			return p.decode(&p.file.Metadata, "metadata", "an object")
+			err := p.decode(&p.file.Metadata, "metadata", "an object")
+			p.guard.whole = false
+			if err == nil && p.brief {
+				err = errBrief
+			}
+			return err
 		case "x_values":
 			tables++
 			return p.array("x_values", func() error {
@@ -327,20 +363,34 @@ func (p *parser) finish() error {
 		if c.rows != p.file.Steps {
 			return fmt.Errorf("series %q has %d values, x_values %d: want as many", name, c.rows, p.file.Steps)
 		}
-		s := Series{Name: name}
+		s := Series{Name: name, Lost: -1}
 		if raw := p.raw[name]; raw != nil {
-			s.Lost = raw.lost
+			if raw.lost > 0 {
+				s.Lost = raw.lost
+			}
 			if len(raw.all) > 0 {
 				c, s.Raw = raw, true
 			}
 		}
 		if m, ok := told[name].(map[string]any); ok {
 			s.Unit, _ = m["UNITS"].(string)
+			sent, ok := count(m["PACKETS_SENT"])
+			received, ok2 := count(m["PACKETS_RECEIVED"])
+			if ok && ok2 && sent >= received {
+				s.Lost = sent - received
+			}
 		}
 		s.summarize(c.all)
 		p.file.Series = append(p.file.Series, s)
 	}
 	return nil
+}
+
+// count returns a number of packets.
+func count(v any) (n int, ok bool) {
+	number, _ := v.(json.Number)
+	n, err := strconv.Atoi(number.String())
+	return n, err == nil && n >= 0
 }
 
 // summarize says what there is to say of values, which it sorts.

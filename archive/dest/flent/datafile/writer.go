@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +36,6 @@ const DefaultStep = 200 * time.Millisecond
 type Test struct {
 	Name        string // [Ping] or [VoIP]
 	Title, Note string // may be empty
-	// Start and End are from when to when packets were sent. Start is the time of
-	// the test and, to the microsecond, where its axis of time begins.
-	Start, End time.Time
 	// Step is the time from one row of the table to the next; 0: [DefaultStep]. It
 	// is as many times as long where the table would have more than two million
 	// cells.
@@ -46,7 +44,6 @@ type Test struct {
 	Hosts     []string // the others; the first of them is the test's
 	IPVersion int      // 4 or 6; 0: nobody knows
 	Program   string   // that writes the file, and its version
-	FileName  string
 	// Metadata are more members of the metadata. Flent takes those that are called
 	// as its settings are for settings.
 	Metadata map[string]any
@@ -75,7 +72,7 @@ const (
 	pingHostsSetting = "ping_hosts"
 )
 
-// Write writes a file about t.
+// A Writer writes a file about a test whose packets it has counted.
 //
 // In a file of the test [Ping] each path has three series: its delays, which plots
 // show, and of which there is one value a packet, null where it was lost; their
@@ -84,22 +81,65 @@ const (
 // delay, jitter, which is the mean of the absolute variation, and loss. The table
 // has the mean of each step, to the nanosecond, and null where there is none. A
 // packet counts once, and in the step in which it was sent.
-func Write(w io.Writer, t *Test) error {
+type Writer struct {
+	*Test
+	// Start and End are when the first packet was sent, and the last. Start is the
+	// time of the test and, to the microsecond, where its axis of time begins.
+	Start, End time.Time
+
+	grid   grid
+	series map[string]map[string]any // what the file says of each
+	out    *bufio.Writer
+	line   []byte  // that is being made
+	bins   [][]bin // by path
+}
+
+// ErrNoPackets is that there is nothing that a file could tell of.
+var ErrNoPackets = errors.New("no packets: want at least one, received or lost")
+
+// NewWriter returns a writer of a file about t. It reads all samples.
+func NewWriter(t *Test) (*Writer, error) {
 	switch {
 	case t.Name != Ping && t.Name != VoIP:
-		return fmt.Errorf("test %q: want %s or %s", t.Name, Ping, VoIP)
+		return nil, fmt.Errorf("test %q: want %s or %s", t.Name, Ping, VoIP)
 	case len(t.Paths) == 0:
-		return errors.New("a data file of no path: want at least one")
+		return nil, errors.New("a data file of no path: want at least one")
 	case len(t.Paths) > 1 && t.Name == VoIP:
-		return fmt.Errorf("%d paths in a data file of the test %s: want one", len(t.Paths), VoIP)
+		return nil, fmt.Errorf("%d paths in a data file of the test %s: want one", len(t.Paths), VoIP)
 	}
+	f := &Writer{Test: t, series: make(map[string]map[string]any)}
+	first, last := int64(math.MaxInt64), int64(math.MinInt64)
+	for i := range t.Paths {
+		p := &t.Paths[i]
+		var all totals
+		for k, err := range packets(p.Samples) {
+			if err != nil {
+				return nil, err
+			}
+			first, last = min(first, k.Sent), max(last, k.Sent)
+			all.add(&k)
+		}
+		f.describe(p, &all)
+	}
+	if first > last {
+		return nil, ErrNoPackets
+	}
+	f.Start, f.End = time.Unix(0, first).UTC(), time.Unix(0, last).UTC()
+	f.grid = newGrid(f.Start, f.End, cmp.Or(t.Step, DefaultStep), len(t.Paths))
+	return f, nil
+}
+
+// FileName returns the format's own name of the file.
+func (f *Writer) FileName(suffix string) string {
+	return FileName(f.Name, f.Start, f.Title, suffix)
+}
+
+// Write writes the file, whose name is in its metadata.
+func (f *Writer) Write(w io.Writer, fileName string) error {
 	z := gzip.NewWriter(w)
-	f := &writer{
-		Test: t,
-		out:  bufio.NewWriterSize(z, 1<<16),
-		grid: newGrid(t.Start, t.End, cmp.Or(t.Step, DefaultStep), len(t.Paths)),
-	}
-	if err := f.write(); err != nil {
+	f.out = bufio.NewWriterSize(z, 1<<16)
+	f.bins = make([][]bin, len(f.Paths))
+	if err := f.write(fileName); err != nil {
 		return err
 	}
 	if err := f.out.Flush(); err != nil {
@@ -108,22 +148,17 @@ func Write(w io.Writer, t *Test) error {
 	return z.Close()
 }
 
-// A writer is a file that is being written.
-type writer struct {
-	*Test
-	out  *bufio.Writer
-	grid grid
-	line []byte // that is being made
-	told map[string]map[string]any
-	bins [][]bin // by path
-}
-
-// write writes the members of the file. What fails to be written is told when it
-// is flushed.
-func (f *writer) write() error {
-	f.told = make(map[string]map[string]any)
-	f.bins = make([][]bin, len(f.Paths))
-	f.text(`{"version": 4, "raw_values": {`)
+// write writes the members of the file, its metadata first, for those who want no
+// more. What fails to be written is told when it is flushed.
+func (f *Writer) write(fileName string) error {
+	text, err := json.MarshalIndent(f.metadata(fileName), "", "  ")
+	if err != nil {
+		return fmt.Errorf("metadata: %w", err)
+	}
+	f.text("{\"metadata\": ")
+	f.line = appendASCII(f.line[:0], text)
+	f.flush()
+	f.text(",\n\"raw_values\": {")
 	for i := range f.Paths {
 		if err := f.raw(i); err != nil {
 			return err
@@ -133,37 +168,30 @@ func (f *writer) write() error {
 	for i := range f.Paths {
 		f.results(i)
 	}
-	f.text("},\n\"x_values\": [")
+	f.text("},\n\"version\": " + strconv.Itoa(Version) + ",\n\"x_values\": [")
 	for i := range f.grid.steps {
 		f.separate(i)
 		f.line = appendDecimal(f.line[:0], int64(i)*f.grid.step, 9)
 		f.flush()
 	}
-	f.text("],\n\"metadata\": ")
-	text, err := json.MarshalIndent(f.metadata(), "", "  ")
-	if err != nil {
-		return fmt.Errorf("metadata: %w", err)
-	}
-	f.line = appendASCII(f.line[:0], text)
-	f.flush()
-	f.text("}\n")
+	f.text("]}\n")
 	return nil
 }
 
-func (f *writer) text(s string) { _, _ = f.out.WriteString(s) }
+func (f *Writer) text(s string) { _, _ = f.out.WriteString(s) }
 
 // flush writes the line.
-func (f *writer) flush() { _, _ = f.out.Write(f.line) }
+func (f *Writer) flush() { _, _ = f.out.Write(f.line) }
 
 // separate writes what comes before the i-th element of an array.
-func (f *writer) separate(i int) {
+func (f *Writer) separate(i int) {
 	if i > 0 {
 		f.text(", ")
 	}
 }
 
 // begin begins the member of an object that is a series.
-func (f *writer) begin(name string, first bool) {
+func (f *Writer) begin(name string, first bool) {
 	if !first {
 		f.text(",")
 	}
@@ -173,7 +201,7 @@ func (f *writer) begin(name string, first bool) {
 }
 
 // raw writes the values of the packets of a path, and counts them.
-func (f *writer) raw(i int) error {
+func (f *Writer) raw(i int) error {
 	p := &f.Paths[i]
 	bins := make([]bin, f.grid.steps)
 	f.bins[i] = bins
@@ -182,7 +210,6 @@ func (f *writer) raw(i int) error {
 		name = voipName
 	}
 	f.begin(name, i == 0)
-	var all totals
 	n := 0
 	for k, err := range packets(p.Samples) {
 		if err != nil {
@@ -191,37 +218,13 @@ func (f *writer) raw(i int) error {
 		f.separate(n)
 		n++
 		f.packet(&k)
-		b := &bins[f.grid.bin(k.Sent)]
-		switch {
-		case k.Lost:
-			b.lost++
-			all.lost++
-		default:
-			b.received++
-			b.delay += k.Delay
-			all.received++
-			all.delay += k.Delay
-		}
-		if k.paired {
-			v := k.variation
-			if f.Name == VoIP {
-				v = max(v, -v)
-			}
-			b.pairs++
-			b.variation += v
-			all.pairs++
-			all.variation += v
-		}
+		bins[f.grid.bin(k.Sent)].add(&k)
 	}
 	f.text("]")
-	f.tell(name, &all, p.Metadata)
 	if f.Name == VoIP {
 		return nil
 	}
-	name = variationName(p.Label)
-	f.told[name] = map[string]any{"UNITS": "ms"}
-	f.told[lossName(p.Label)] = map[string]any{"UNITS": "packets"}
-	f.begin(name, false)
+	f.begin(variationName(p.Label), false)
 	n = 0
 	for k, err := range packets(p.Samples) {
 		if err != nil {
@@ -241,7 +244,7 @@ func (f *writer) raw(i int) error {
 }
 
 // value begins the line of a raw value of a packet.
-func (f *writer) value(k *packet) {
+func (f *Writer) value(k *packet) {
 	b := append(f.line[:0], `{"seq": `...)
 	b = strconv.AppendUint(b, uint64(k.Seq), 10)
 	b = append(b, `, "t": `...)
@@ -249,13 +252,13 @@ func (f *writer) value(k *packet) {
 }
 
 // member appends a member to the line, in milliseconds of nanoseconds.
-func (f *writer) member(name string, v int64) {
+func (f *Writer) member(name string, v int64) {
 	f.line = append(append(append(f.line, `, "`...), name...), `": `...)
 	f.line = appendDecimal(f.line, v, 6)
 }
 
 // packet writes the raw value of the delay of a packet.
-func (f *writer) packet(k *packet) {
+func (f *Writer) packet(k *packet) {
 	f.value(k)
 	if k.Lost {
 		f.line = append(f.line, `, "val": null, "lost": true`...)
@@ -271,38 +274,24 @@ func (f *writer) packet(k *packet) {
 	f.endValue()
 }
 
-func (f *writer) endValue() {
+func (f *Writer) endValue() {
 	f.line = append(f.line, '}')
 	f.flush()
 }
 
 // results writes the columns of a path in the table.
-func (f *writer) results(i int) {
-	delay := func(b *bin) (int64, bool) {
-		if b.received == 0 {
-			return 0, false
-		}
-		return mean(b.delay, b.received), true
-	}
-	variation := func(b *bin) (int64, bool) {
-		if b.pairs == 0 {
-			return 0, false
-		}
-		return mean(b.variation, b.pairs), true
-	}
-	loss := func(b *bin) (int64, bool) { return int64(b.lost), b.lost+b.received > 0 }
+func (f *Writer) results(i int) {
 	label := f.Paths[i].Label
-	names := []string{delayName(label), variationName(label), lossName(label)}
+	names := [3]string{delayName(label), variationName(label), lossName(label)}
+	variation := (*bin).meanVariation
 	if f.Name == VoIP {
-		names = []string{voipDelayName, voipJitterName, voipLossName}
-		for k, unit := range []string{"ms", "ms", "packets"} {
-			f.told[names[k]] = map[string]any{"UNITS": unit}
-		}
+		names = [3]string{voipDelayName, voipJitterName, voipLossName}
+		variation = (*bin).meanJitter
 	}
-	for k, column := range []struct {
+	for k, column := range [3]struct {
 		of       func(*bin) (int64, bool)
 		decimals int
-	}{{delay, 6}, {variation, 6}, {loss, 0}} {
+	}{{(*bin).meanDelay, 6}, {variation, 6}, {(*bin).losses, 0}} {
 		f.begin(names[k], i+k == 0)
 		for n := range f.bins[i] {
 			f.separate(n)
@@ -318,14 +307,8 @@ func (f *writer) results(i int) {
 	f.bins[i] = nil
 }
 
-// Totals of a path.
-type totals struct {
-	received, lost, pairs int64
-	delay, variation      int64 // sums
-}
-
-// tell notes what the file is to say of the series name, beside what more says.
-func (f *writer) tell(name string, all *totals, more map[string]any) {
+// describe notes what the file is to say of the series of a path.
+func (f *Writer) describe(p *Path, all *totals) {
 	m := map[string]any{
 		"UNITS":            "ms",
 		"PACKETS_SENT":     all.received + all.lost,
@@ -334,21 +317,27 @@ func (f *writer) tell(name string, all *totals, more map[string]any) {
 	if sent := all.received + all.lost; sent > 0 {
 		m["PACKET_LOSS_RATE"] = float64(all.lost) / float64(sent)
 	}
-	if f.Name == VoIP {
-		if all.received > 0 {
-			m["OWD_UP_MEAN"] = float64(all.delay) / float64(all.received) / 1e6
-		}
-		if all.pairs > 0 {
-			m["IPDV_UP_MEAN"] = float64(all.variation) / float64(all.pairs) / 1e6
-		}
+	maps.Copy(m, p.Metadata)
+	if f.Name == Ping {
+		f.series[delayName(p.Label)] = m
+		f.series[variationName(p.Label)] = map[string]any{"UNITS": "ms"}
+		f.series[lossName(p.Label)] = map[string]any{"UNITS": "packets"}
+		return
 	}
-	maps.Copy(m, more)
-	f.told[name] = m
+	if all.received > 0 {
+		m["OWD_UP_MEAN"] = all.delay / float64(all.received) / 1e6
+	}
+	if all.pairs > 0 {
+		m["IPDV_UP_MEAN"] = all.jitter / float64(all.pairs) / 1e6
+	}
+	f.series[voipName] = m
+	f.series[voipDelayName] = map[string]any{"UNITS": "ms"}
+	f.series[voipJitterName] = map[string]any{"UNITS": "ms"}
+	f.series[voipLossName] = map[string]any{"UNITS": "packets"}
 }
 
 // metadata returns the metadata: every member that Flent records, and Owl's.
-func (f *writer) metadata() map[string]any {
-	length := f.End.Sub(f.Start)
+func (f *Writer) metadata(fileName string) map[string]any {
 	m := map[string]any{
 		"NAME":                f.Name,
 		"TITLE":               f.Title,
@@ -358,12 +347,12 @@ func (f *writer) metadata() map[string]any {
 		"HOST":                nil,
 		"HOSTS":               f.Hosts,
 		"LOCAL_HOST":          nullable(f.LocalHost),
-		"LENGTH":              int64((length + time.Second - 1) / time.Second),
+		"LENGTH":              int64(f.End.Sub(f.Start)/time.Second) + 1,
 		"TOTAL_LENGTH":        json.Number(appendDecimal(nil, int64(f.grid.steps)*f.grid.step, 9)),
 		"STEP_SIZE":           json.Number(appendDecimal(nil, f.grid.step, 9)),
 		"FLENT_VERSION":       f.Program,
 		"IP_VERSION":          nil,
-		"DATA_FILENAME":       f.FileName,
+		"DATA_FILENAME":       fileName,
 		"BATCH_NAME":          nil,
 		"BATCH_TIME":          nil,
 		"BATCH_TITLE":         nil,
@@ -373,7 +362,7 @@ func (f *writer) metadata() map[string]any {
 		"HTTP_GETTER_WORKERS": 4,
 		"FAILED_RUNNERS":      0,
 		"REMOTE_METADATA":     map[string]any{},
-		"SERIES_META":         f.told,
+		"SERIES_META":         f.series,
 	}
 	if len(f.Hosts) > 0 {
 		m["HOST"] = f.Hosts[0]
