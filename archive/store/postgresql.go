@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,10 +30,11 @@ const (
 
 // postgresql is an archive in a database of PostgreSQL, or of those who speak it.
 type postgresql struct {
-	config *pgx.ConnConfig
-	// free has a slot of each connection that readers may have: nil if it is not
-	// open.
-	free chan *pgx.Conn
+	config  *pgx.ConnConfig
+	readers chan struct{} // as many as may read at once
+	closed  chan struct{}
+	mu      sync.Mutex
+	idle    []*pgx.Conn // of readers
 }
 
 // openPostgreSQL returns what is called name to people.
@@ -48,10 +50,7 @@ func openPostgreSQL(address string) (name string, d *postgresql, err error) {
 		config.ConnectTimeout = pgPatience
 	}
 	config.MaxProtocolMessageBodyLen = pgMaxMessage
-	d = &postgresql{config: config, free: make(chan *pgx.Conn, pgReaders)}
-	for range pgReaders {
-		d.free <- nil
-	}
+	d = &postgresql{config: config, readers: make(chan struct{}, pgReaders), closed: make(chan struct{})}
 	u := url.URL{Scheme: "postgres", Host: net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), Path: "/" + config.Database}
 	return u.String(), d, nil
 }
@@ -59,40 +58,64 @@ func openPostgreSQL(address string) (name string, d *postgresql, err error) {
 // close waits for readers.
 func (d *postgresql) close() error {
 	for range pgReaders {
-		if c := <-d.free; c != nil {
-			(&pgConn{c}).close()
-		}
+		d.readers <- struct{}{}
+	}
+	close(d.closed)
+	for _, c := range d.idle {
+		(&pgConn{c}).close()
 	}
 	return nil
 }
 
 func (d *postgresql) query(ctx context.Context, do func(row) error, query string, args []any) error {
-	var c *pgx.Conn
 	select {
-	case c = <-d.free:
+	case d.readers <- struct{}{}:
+	case <-d.closed:
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() {
-		if c != nil && c.IsClosed() {
-			c = nil
+	defer func() { <-d.readers }()
+	if c := d.takeIdle(); c != nil {
+		asked := false
+		err := (&pgConn{c}).query(ctx, func(r row) error { asked = true; return do(r) }, query, args)
+		if !c.IsClosed() {
+			d.giveIdle(c)
+			return err
 		}
-		d.free <- c
-	}()
-	asked := false
-	first := func(r row) error { asked = true; return do(r) }
-	if c != nil {
-		err := (&pgConn{c}).query(ctx, first, query, args)
 		// A server that was restarted has told nobody.
-		if err == nil || asked || !c.IsClosed() || ctx.Err() != nil {
+		if asked || ctx.Err() != nil {
 			return err
 		}
 	}
-	var err error
-	if c, err = pgx.ConnectConfig(ctx, d.config); err != nil {
+	c, err := pgx.ConnectConfig(ctx, d.config)
+	if err != nil {
 		return err
 	}
-	return (&pgConn{c}).query(ctx, do, query, args)
+	err = (&pgConn{c}).query(ctx, do, query, args)
+	if !c.IsClosed() {
+		d.giveIdle(c)
+	}
+	return err
+}
+
+// takeIdle returns the connection that was used last; nil: there is none.
+func (d *postgresql) takeIdle() *pgx.Conn {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := len(d.idle)
+	if n == 0 {
+		return nil
+	}
+	c := d.idle[n-1]
+	d.idle = d.idle[:n-1]
+	return c
+}
+
+func (d *postgresql) giveIdle(c *pgx.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.idle = append(d.idle, c)
 }
 
 func (d *postgresql) connect(ctx context.Context) (conn, error) {

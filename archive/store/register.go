@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -34,7 +35,8 @@ func (s *Store) Register(ctx context.Context, m *series.Metadata) (*series.Metad
 		return nil, err
 	}
 	var stored *series.Metadata
-	err = s.change(ctx, k, func(t *tx) (err error) {
+	// Those of one identity wait for each other here, and not in the database.
+	err = s.change(ctx, key(m.Identity[:16]), func(t *tx) (err error) {
 		stored, err = t.register(k, m)
 		return err
 	})
@@ -88,6 +90,14 @@ func keyOf(q querier, identity [32]byte) (k key, found bool, err error) {
 
 // register stores metadata under a key unless they are there.
 func (t *tx) register(k key, m *series.Metadata) (*series.Metadata, error) {
+	if m.Key != "" {
+		switch there, err := load(t, k); {
+		case err == nil && there.Identity != m.Identity:
+			return nil, fmt.Errorf("metadata key %s is that of another measurement", k)
+		case err != nil && !errors.Is(err, ErrUnknownKey):
+			return nil, err
+		}
+	}
 	// Whoever comes second waits here for the first.
 	n, err := t.exec("INSERT INTO identities (identity, key) VALUES (?, ?) ON CONFLICT (identity) DO NOTHING", m.Identity[:], k[:])
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 	// milliseconds.
 	patience = 10_000
 	// checkpointEvery is how often the log is written into the file.
-	checkpointEvery = time.Second
+	checkpointEvery = 200 * time.Millisecond
 	// maxLog is how long the log is, in pages, when writers wait until readers
 	// have left it, and readersPatience for how long, in milliseconds.
 	maxLog          = 16384
@@ -139,6 +139,7 @@ func (*sqlite) setVersion(t *tx, version int) error {
 func (d *sqlite) tend(s *Store) {
 	every := time.NewTicker(checkpointEvery)
 	defer every.Stop()
+	var failing error
 	for {
 		select {
 		case <-s.closing:
@@ -153,8 +154,12 @@ func (d *sqlite) tend(s *Store) {
 		err := d.write.QueryRowContext(background, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &done)
 		d.mu.Unlock()
 		if err != nil {
-			s.options.Log.Warn("the log of the archive cannot be written into it", "archive", s.name, "error", err)
+			d.changed.Store(true)
+			if failing == nil {
+				s.options.Log.Error("the log of the archive cannot be written into it", "archive", s.name, "error", err)
+			}
 		}
+		failing = err
 		d.full.Store(log > maxLog)
 	}
 }

@@ -22,24 +22,28 @@ const (
 // returns they are on the disk, and in all summaries. An error is [ErrUnknownKey],
 // an [UnregisteredError] or a [ConflictError], or that of a database.
 func (s *Store) Write(ctx context.Context, metadataKey string, samples []series.Sample) (Outcome, error) {
+	outcome, err := s.put(ctx, metadataKey, samples)
+	switch {
+	case err != nil:
+		s.counts.refused.Add(1)
+	case outcome == Repeated:
+		s.counts.repeated.Add(1)
+	default:
+		s.counts.written.Add(1)
+		s.counts.samples.Add(int64(len(samples)))
+	}
+	return outcome, err
+}
+
+func (s *Store) put(ctx context.Context, metadataKey string, samples []series.Sample) (outcome Outcome, err error) {
 	k, ok := parseKey(metadataKey)
 	if !ok {
 		return 0, ErrUnknownKey
 	}
-	var outcome Outcome
-	err := s.change(ctx, k, func(t *tx) (err error) {
+	err = s.change(ctx, k, func(t *tx) (err error) {
 		outcome, err = t.write(k, samples, s.options.Now().Unix())
 		return err
 	})
-	switch {
-	case err == nil && outcome == Repeated:
-		s.counts.repeated.Add(1)
-	case err == nil:
-		s.counts.written.Add(1)
-		s.counts.samples.Add(int64(len(samples)))
-	default:
-		s.counts.refused.Add(1)
-	}
 	return outcome, err
 }
 

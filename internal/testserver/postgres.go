@@ -81,7 +81,7 @@ func (s *PostgreSQL) Start(t testing.TB, secure bool) {
 		on = "on"
 	}
 	cmd := exec.Command(s.program, "-D", s.data, "-h", "127.0.0.1", "-p", fmt.Sprint(s.Port), "-k", s.Directory,
-		"-c", "ssl="+on, "-c", "fsync=off", "-c", "max_connections=40", "-c", "shared_buffers=16MB",
+		"-c", "ssl="+on, "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=16MB",
 		"-c", "log_min_error_statement=panic")
 	cmd.SysProcAttr = s.account.as()
 	cmd.Dir = s.Directory
