@@ -36,6 +36,9 @@ const (
 	mostText     = 500  // octets of why
 )
 
+// failures is the event type by which measurements tell that they have failed.
+const failures series.EventType = "failures"
+
 // failuresOf reads a value of the event type failures: an object whose member
 // error says what has failed, and gaps, if Owl has written it, which times went
 // without measurement and why.
@@ -98,8 +101,10 @@ func gapsOf(times []int64, step int64, s span, now int64, told []failure) (gaps 
 	end := min(s.To, now)
 	covered := s.From // until when there are values
 	slack := step / 2
-	for _, t := range times {
-		if t-covered > slack {
+	for i, t := range times {
+		// What began before the span, and still went on when it began, is not
+		// among the first.
+		if missing := t - covered; missing > slack && (i > 0 || missing > step+slack) {
 			gaps = append(gaps, gap{From: covered, To: t})
 		}
 		covered = max(covered, t+step)

@@ -145,7 +145,8 @@ func (h *handler) read(ctx context.Context, m *measurement, t series.EventType, 
 	if window > 0 {
 		q.To = series.WindowStart(s.To, window) + window - 1
 	}
-	if (q.To-q.From)/cmp.Or(by.Window, m.step) > 2*most { // the step is not always known
+	// The step is not always known, and failures do not come with each.
+	if t != failures && (q.To-q.From)/cmp.Or(by.Window, m.step) > 2*most {
 		return errTooMany
 	}
 	var n int64

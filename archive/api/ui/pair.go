@@ -16,9 +16,10 @@ const (
 	// mostPoints is how many windows of a direction are shown: more than a
 	// screen has pixels.
 	mostPoints = 2400
-	// mostValues is how many values are read one by one to find the worst of a
-	// window: two weeks of one a minute. Beyond, windows stand for them.
-	mostValues = 20_160
+	// mostValues is how many values of a series are read one by one, to find the
+	// worst of a window and the gaps: a month of one a minute. Beyond, windows
+	// stand for them.
+	mostValues = 44_640
 	// mostTests is how many tests of one direction are told of.
 	mostTests = 100
 )
@@ -287,16 +288,16 @@ func (h *handler) follow(ctx context.Context, m *measurement, s span, values int
 			c.lose(at, lossOf(r))
 			return nil
 		}},
-		{reorders, m.summaryFor(reorders, c.window), c.window, 2 * mostPoints, sum(&c.Totals.Reordered, func(p *point) *figure { return &p.reordered })},
-		{duplicates, m.summaryFor(duplicates, c.window), c.window, 2 * mostPoints, sum(&c.Totals.Duplicated, func(p *point) *figure { return &p.duplicated })},
+		{reorders, m.summaryFor(reorders, c.window), c.window, 2 * mostValues, sum(&c.Totals.Reordered, func(p *point) *figure { return &p.reordered })},
+		{duplicates, m.summaryFor(duplicates, c.window), c.window, 2 * mostValues, sum(&c.Totals.Duplicated, func(p *point) *figure { return &p.duplicated })},
 		// The greatest cannot be told from a sum.
-		{errs, series.Summary{}, c.window, 2 * mostPoints, func(at int64, r *store.Reading) error {
+		{errs, series.Summary{}, c.window, 2 * mostValues, func(at int64, r *store.Reading) error {
 			n, _ := r.Value.Number()
 			greatest(&c.Totals.ClockError, figure(n))
 			greatest(&c.at(at).clockErrors, figure(n))
 			return nil
 		}},
-		{"failures", series.Summary{}, 0, mostFailures, func(at int64, r *store.Reading) error {
+		{failures, series.Summary{}, 0, mostFailures, func(at int64, r *store.Reading) error {
 			told = append(told, failuresOf(at, r.Value)...)
 			return nil
 		}},

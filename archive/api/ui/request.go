@@ -51,7 +51,10 @@ func parametersOf(r *http.Request, known ...string) (parameters, error) {
 }
 
 // A span is a time that is looked at, in Unix seconds, both inclusive.
-type span struct{ From, To int64 }
+type span struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+}
 
 // span reads from and to; without them it is the last hour.
 func (p parameters) span(now int64) (span, error) {

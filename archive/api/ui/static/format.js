@@ -31,15 +31,15 @@ export function percent(lost, sent) {
   return `${p.toFixed(p === 100 ? 0 : 1)} %`;
 }
 
-/** A length of time in its two greatest units. */
-export function length(seconds) {
+/** A length of time in its two greatest units, or in so many. */
+export function length(seconds, units = 2) {
   let rest = Math.max(0, Math.round(seconds));
   const parts = [];
   for (const [unit, name] of [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']]) {
     const n = Math.floor(rest / unit);
     rest -= n * unit;
     if (n) parts.push(`${n} ${name}`);
-    if (parts.length === 2) break;
+    if (parts.length === units) break;
   }
   return parts.join(' ') || '0 s';
 }
@@ -67,7 +67,8 @@ export function time(unix) {
 
 /** From when to when, with a date that is the same told once. */
 export function span(from, to) {
-  const [a, b] = [time(from), time(to)];
+  const whole = to - from >= 7200 ? 60 : 1; // seconds do not matter of hours
+  const [a, b] = [time(from - (from % whole)), time(to - (to % whole))];
   return a.slice(0, 10) === b.slice(0, 10) ? `${a} – ${b.slice(11)}` : `${a} – ${b}`;
 }
 

@@ -30,6 +30,7 @@ const metrics = {
 
 const compactFrom = 25; // columns: beyond, a cell has room for one figure
 let root;
+let suffix = ''; // of the names of all hosts
 let data = null;
 let shown = { rows: [], columns: [] }; // hosts, by their index
 let cells = new Map(); // "row column" → element
@@ -90,6 +91,7 @@ function filtered(filter) {
 
 function build(s, metric, wanted) {
   shown = wanted;
+  suffix = commonSuffix(data.hosts.map((h) => h.name));
   cells = new Map();
   const focus = root.contains(document.activeElement) && document.activeElement.matches('.cell, #filter') ? document.activeElement.id : '';
   const compact = shown.columns.length >= compactFrom;
@@ -100,10 +102,12 @@ function build(s, metric, wanted) {
       oninput: (e) => state.change({ filter: e.target.value }),
     })),
     legend(metric));
-  const table = el('div', { class: `grid${compact ? ' compact' : ''}`, role: 'grid', 'aria-label': `${metric.label} from row to column`, 'aria-rowcount': shown.rows.length + 1, 'aria-colcount': shown.columns.length + 1 });
+  const longest = Math.max(...data.hosts.map((h) => h.name.length - suffix.length), 0);
+  const table = el('div', { class: `grid${compact ? ' compact' : ''}${compact || longest > 9 ? ' upright' : ''}`, role: 'grid', 'aria-label': `${metric.label} from row to column`, 'aria-rowcount': shown.rows.length + 1, 'aria-colcount': shown.columns.length + 1 });
   table.style.setProperty('--columns', shown.columns.length);
+  table.style.setProperty('--first', `${Math.max(8, Math.min(22, longest)) + 2}ch`);
   table.append(el('div', { class: 'row heads', role: 'row', 'aria-rowindex': 1 },
-    el('div', { class: 'corner', role: 'columnheader', 'aria-colindex': 1 }, el('span', {}, 'from ↓ to →')),
+    el('div', { class: 'corner', role: 'columnheader', 'aria-colindex': 1 }, el('span', {}, 'from ↓ to →', suffix ? el('small', {}, suffix) : null)),
     shown.columns.map((h, i) => head(data.hosts[h], 'columnheader', i + 2))));
   shown.rows.forEach((r, y) => table.append(el('div', { class: 'row', role: 'row', 'aria-rowindex': y + 2 },
     head(data.hosts[r], 'rowheader', 1),
@@ -115,11 +119,15 @@ function build(s, metric, wanted) {
   table.addEventListener('click', (e) => open(e.target.closest('.cell')));
   table.addEventListener('focusin', (e) => { const c = e.target.closest('.cell'); if (c) focused(c); });
   table.addEventListener('mouseover', (e) => { const c = e.target.closest('.cell'); if (c) tell(c); });
+  table.addEventListener('mouseleave', () => { const c = document.activeElement.closest('.cell'); if (c) tell(c); else summary(); });
   root.replaceChildren(bar,
     el('p', { class: 'told', id: 'told' }),
     shown.rows.length ? el('div', { class: 'scroll' }, table) : el('p', { class: 'wait' }, data.cells.length ? 'No host matches the filter.' : 'Nothing has been stored here yet. Results appear as soon as they are written.'),
     el('p', { class: 'links', id: 'links' }));
-  at = { row: Math.min(at.row, shown.rows.length - 1), column: Math.min(at.column, shown.columns.length - 1) };
+  if (!data.cells.some((c) => shown.rows[at.row] === c.source && shown.columns[at.column] === c.destination)) {
+    const first = data.cells.find((c) => cells.has(`${c.source} ${c.destination}`)); // where there is something to be seen
+    at = first ? { row: shown.rows.indexOf(first.source), column: shown.columns.indexOf(first.destination) } : { row: 0, column: 0 };
+  }
   current()?.setAttribute('tabindex', '0');
   const again = focus && byId(focus);
   if (again) {
@@ -128,13 +136,25 @@ function build(s, metric, wanted) {
   }
 }
 
-const head = (host, role, index) => el('div', { class: 'head', role, 'aria-colindex': index, title: host.name === host.id ? host.id : `${host.name} (${host.id})` }, el('span', {}, host.name));
+const head = (host, role, index) => el('div', {
+  class: 'head', role, 'aria-colindex': index, 'aria-label': host.name, title: host.name === host.id ? host.id : `${host.name} (${host.id})`,
+}, el('span', {}, host.name.slice(0, host.name.length - suffix.length)));
+
+/** The domain that all names end in, with its dot; empty if there is none. */
+function commonSuffix(names) {
+  if (names.length < 2 || names.some((n) => /[:\s]|\d$/.test(n))) return '';
+  let domain = names[0].split('.').slice(1);
+  for (const n of names) {
+    while (domain.length && !n.endsWith(`.${domain.join('.')}`)) domain = domain.slice(1);
+  }
+  return domain.length ? `.${domain.join('.')}` : '';
+}
 
 function legend(metric) {
   return el('ul', { class: 'legend', 'aria-label': 'Colours' },
     metric.legend.map((text, i) => el('li', {}, el('i', { class: `swatch ${metric.palette}-${i}` }), text)),
     metric === metrics.delay ? el('li', {}, el('i', { class: 'swatch negative' }), 'negative: clocks disagree') : null,
-    el('li', {}, el('i', { class: 'swatch stale loss-0' }), 'stale'),
+    el('li', {}, el('i', { class: 'swatch stale' }), 'stale'),
     el('li', {}, el('i', { class: 'swatch none' }), 'no data'),
     el('li', {}, el('i', { class: 'swatch untested' }), 'not measured'));
 }
@@ -154,17 +174,25 @@ function fill(metric) {
     cell.setAttribute('aria-label', sentence(c));
     cell.replaceChildren(...(compact ? short(c, metric) : long(c)));
   }
-  const c = current();
+  const c = document.activeElement.closest('.cell');
   if (c) tell(c);
+  else summary();
+}
+
+/** Tells of all cells, as long as none is looked at. */
+function summary() {
+  const n = (state) => data.cells.filter((c) => c.state === state).length;
+  const lossy = data.cells.filter((c) => c.state === 'fresh' && c.lost > 0).length;
+  byId('told').textContent = data.cells.length === 0 ? '' : `${format.number(data.cells.length)} pairs: ${n('fresh')} up to date, ${lossy} of them with loss; ${n('stale')} stale; ${n('none')} without data`;
 }
 
 function appearance(c, metric) {
-  if (c.state === 'none') return 'none';
+  if (c.state !== 'fresh') return c.state; // whatever it was before
   const v = metric.value(c);
   let look = 'none';
   if (v === null && c.sent > 0 && c.lost >= c.sent) look = 'loss-4'; // all lost: no delay, and no doubt
   else if (v !== null) look = v < 0 ? 'negative' : `${metric.palette}-${metric.steps.filter((step) => metric.reaches(v, step)).length}`;
-  return c.state === 'stale' ? `${look} stale` : look;
+  return look;
 }
 
 function long(c) {
@@ -183,13 +211,13 @@ function short(c, metric) {
   return [el('b', {}, v === null ? '–' : format.milliseconds(v))];
 }
 
-const ago = (c) => format.length(Math.max(0, data.now - c.last));
+const ago = (c) => format.length(Math.max(0, data.now - c.last), 1);
 
 /** All that is known of a cell, in a sentence. */
 function sentence(c) {
   const names = `${data.hosts[c.source].name} → ${data.hosts[c.destination].name}`;
   if (c.state === 'none') return `${names}: no data in this time${c.updated ? `, last written ${format.length(data.now - c.updated)} ago` : ', nothing ever written'}`;
-  const loss = c.sent === null ? 'loss unknown' : `lost ${format.number(c.lost)}/${format.number(c.sent)} (${format.percent(c.lost, c.sent)})`;
+  const loss = c.sent === null ? 'loss unknown' : `lost ${format.number(c.lost)}/${format.number(c.sent)} (${format.percent(c.lost, c.sent)}, worst ${format.percent(c.worst, 1)})`;
   const delays = c.median === null ? 'no delays' : `${c.kind === 'rtt' ? 'round trip ' : ''}median ${format.delay(c.median)}, p5 ${format.milliseconds(c.p5)}, p95 ${format.milliseconds(c.p95)}, max ${format.milliseconds(c.max)}`;
   return `${names}: ${loss}, ${delays}${c.state === 'stale' ? `, stale: nothing for ${ago(c)}` : ''}${c.tests > 1 ? `, ${c.tests} tests, the busiest shown` : ''}`;
 }
@@ -219,13 +247,16 @@ function move(rows, columns) {
 /** Opens the pair of a cell. */
 function open(cell) {
   const c = cell?.data;
-  if (c) state.go({ source: data.hosts[c.source].id, destination: data.hosts[c.destination].id, test: '', back: '' });
+  if (!c) return;
+  const back = data.cells.find((b) => b.source === c.destination && b.destination === c.source);
+  const test = (of) => (of?.tests > 1 ? of.key : '');
+  state.go({ source: data.hosts[c.source].id, destination: data.hosts[c.destination].id, test: test(c), back: test(back) });
 }
 
 function links() {
   const query = { from: data.from, to: data.to };
   byId('links').replaceChildren(
-    `${format.number(data.cells.length)} pairs, ${format.span(data.from, data.to)} ${format.zone.label}. The same as `,
+    `${format.span(data.from, data.to)} ${format.zone.label}${data.tests_omitted ? `, without ${format.number(data.tests_omitted)} tests that are too many` : ''}. The same as `,
     el('a', { href: api.url('grid', query) }, 'JSON'), ' or ', el('a', { href: api.url('grid.csv', query) }, 'CSV'), '.');
 }
 

@@ -33,7 +33,7 @@ function take(second) {
   total = second.total;
   byId('live').classList.remove('broken');
   for (const stream of second.streams.slice(0, most)) {
-    const name = `${stream.source} → ${stream.destination} ${stream.direction}`;
+    const name = `${stream.source_name} → ${stream.destination_name} ${stream.direction}`;
     if (!strips.has(name)) strips.set(name, []);
     strips.get(name).push({ at: second.time / 1000, ...stream });
   }
@@ -56,7 +56,7 @@ export function draw() {
   [...strips].forEach(([name, all], i) => {
     const [label, canvas, told] = area.children[i + 1].children;
     const last = all.at(-1);
-    label.textContent = `${last.source} → ${last.destination}`;
+    label.textContent = `${last.source_name} → ${last.destination_name}`;
     told.textContent = `${format.delay(last.median)}, max ${format.delay(last.max)}, ${format.number(last.received)} received, ${format.number(last.lost)} lost`;
     paint(canvas, all);
   });

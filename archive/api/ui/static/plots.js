@@ -30,41 +30,39 @@ export class Charts {
     this.data = data;
     const narrow = this.parent.clientWidth < 600;
     const height = narrow ? 150 : 210;
-    const range = heat ? heatRange(heat, scale) : delayRange(data.directions, scale);
-    const unit = data.directions.some((d) => d.kind === 'rtt') ? 'round trip' : 'delay';
+    const ranges = heat ? heatRanges(heat, scale) : delayRanges(data.directions, scale);
     data.directions.forEach((d, i) => {
       const down = i === 1;
-      const chart = () => (heat
-        ? this.heatmap(heat[i], { d, down, height, range, scale })
-        : this.delays(d, { down, height, range, scale, unit }));
-      const strip = () => this.losses(d, { down, height: narrow ? 46 : 58 });
-      if (down) { strip(); chart(); } else { chart(); strip(); }
+      const parts = [
+        () => this.parent.append(el('h3', { class: 'of' }, `${down ? '↓' : '↑'} ${name(d)}`, el('span', {}, d.key === '' ? ' not measured' : `${d.kind === 'rtt' ? ' round trip' : ' one-way delay'} in ms, and loss`))),
+        () => (heat
+          ? this.heatmap(heat[i], { d, down, height, range: ranges[i], scale })
+          : this.delays(d, { down, height, range: ranges[i], scale })),
+        () => this.losses(d, { down, height: narrow ? 62 : 76 }),
+      ];
+      for (const part of down ? parts.reverse() : parts) part();
     });
   }
 
   /** A chart of delays: the median in a band from p5 to p95, least and greatest, and the error of the clocks. */
-  delays(d, { down, height, range, scale, unit }) {
+  delays(d, { down, height, range, scale }) {
     const c = columns(d, this.data.window);
-    const error = c.median.map((m, i) => (m === null || c.clock_error[i] === null ? null : c.clock_error[i]));
-    const low = c.median.map((m, i) => (error[i] === null ? null : m - error[i]));
-    const high = c.median.map((m, i) => (error[i] === null ? null : m + error[i]));
+    const beside = (sign) => c.median.map((m, i) => (m === null || c.clock_error[i] === null ? null : m + sign * c.clock_error[i]));
+    const [high, low] = [beside(1), beside(-1)];
     const positive = (all) => (scale === 'log' ? all.map((v) => (v === null || v <= 0 ? null : v)) : all);
     const line = (label, stroke, width, dash) => ({ label, stroke, width, dash, spanGaps: false, points: alone(stroke) });
-    const none = { points: { show: false }, spanGaps: false };
-    const [median, band, peak, clock] = ['median', 'band', 'peak', 'clock'].map(colour);
+    const edge = (label) => ({ label, width: 0, points: { show: false }, spanGaps: false });
+    const [median, band, peak, above, clock, error] = ['median', 'band', 'peak', 'above', 'clock', 'clock-edge'].map(colour);
     return this.add({
-      label: `${name(d)}: ${unit} over time`, height, down,
-      data: [c.x, ...[high, low, c.p95, c.p5, c.min, c.max, c.median].map(positive)],
+      label: `${name(d)}: delay over time`, height, down,
+      data: [c.x, ...[high, low, c.max, c.p95, c.p5, c.min, high, low, c.median].map(positive)],
       scales: { y: { range: () => range, dir: down ? -1 : 1, distr: scale === 'log' ? 3 : 1 } },
       series: [
-        { label: 'clock error', ...none, stroke: clock, width: 1, dash: [2, 3] },
-        { label: 'clock error', ...none, stroke: clock, width: 1, dash: [2, 3] },
-        { label: 'p95', ...none, width: 0 },
-        { label: 'p5', ...none, width: 0 },
-        line('min', peak, 1, [4, 3]), line('max', peak, 1), line('median', median, 2),
+        edge('clock error'), edge('clock error'), edge('max'), edge('p95'), edge('p5'),
+        line('min', peak, 1, [4, 3]), line('clock error', error, 1, [2, 3]), line('clock error', error, 1, [2, 3]), line('median', median, 2),
       ],
-      bands: [{ series: [1, 2], fill: `${clock}22` }, { series: [3, 4], fill: band }],
-      y: { values: (_, all) => all.map((v) => (v === null ? null : format.milliseconds(v))), label: `${unit}, ms` },
+      bands: [{ series: [1, 2], fill: clock }, { series: [3, 4], fill: above }, { series: [4, 5], fill: band }],
+      y: { values: delayTicks },
       draw: (u) => beyond(u, c, range, down),
       d,
     });
@@ -79,13 +77,13 @@ export class Charts {
     return this.add({
       label: `${name(d)}: loss over time`, height, down, axis: !down,
       data: [c.x, c.worst.map((v) => (v === null ? null : root(v))), ratio],
-      scales: { y: { range: () => [0, root(1) * 1.04], dir: down ? -1 : 1 } },
+      scales: { y: { range: () => [0, root(1) * lanes], dir: down ? -1 : 1 } },
       series: [
         { label: 'worst', fill: worst, width: 0, paths: bars, points: { show: false } },
         { label: 'loss', fill: loss, width: 0, paths: bars, points: { show: false } },
       ],
-      y: { splits: () => [0, root(0.001), root(0.1), root(1)], values: (_, all) => all.map((v) => ['', '0.1 %', '10 %', '100 %'][[0, 0.001, 0.1, 1].findIndex((s) => Math.abs(root(s) - v) < 1e-9)]), label: 'loss' },
-      draw: (u) => marks(u, c, down),
+      y: { splits: () => [0, root(0.001), root(0.1), root(1)], values: (_, all) => all.map((v) => ['', '0.1 %', '10 %', '100 %'][[0, 0.001, 0.1, 1].findIndex((s) => Math.abs(root(s) - v) < 1e-9)]) },
+      draw: (u) => marks(u, c),
       d,
     });
   }
@@ -97,13 +95,13 @@ export class Charts {
       data: [[this.data.from, this.data.to], [null, null]],
       scales: { y: { range: () => range, dir: down ? -1 : 1, distr: scale === 'log' ? 3 : 1 } },
       series: [{ label: 'packets', points: { show: false } }],
-      y: { values: (_, all) => all.map((v) => (v === null ? null : format.milliseconds(v))), label: 'delay, ms' },
+      y: { values: delayTicks },
       draw: (u) => paint(u, h, range, down),
       d,
     });
   }
 
-  add({ label, height, axis, data, scales, series, bands, y, draw, d, down }) {
+  add({ label, height, axis, data, scales, series, bands, y, draw, d }) {
     const { from, to } = this.data;
     const [ink, line] = ['muted', 'line'].map(colour);
     const box = el('div', { class: 'plot', role: 'img', 'aria-label': label });
@@ -112,7 +110,7 @@ export class Charts {
     const u = new uPlot({
       width: this.parent.clientWidth,
       height: height + (axis ? 34 : 0),
-      padding: [6, 10, 6, 0],
+      padding: [6, 26, 6, 0],
       tzDate: (ts) => (format.zone.name ? uPlot.tzDate(new Date(ts * 1000), 'Etc/UTC') : new Date(ts * 1000)),
       legend: { show: false },
       cursor: { sync: { key: 'pair', scales: ['x', null] }, drag: { x: true, y: false, setScale: false }, y: false, points: { show: false } },
@@ -121,11 +119,11 @@ export class Charts {
       bands,
       axes: [
         { ...shared, show: Boolean(axis), size: 34, space: 70, values: (_, all, __, ___, step) => ticks(all, step) },
-        { ...shared, size: gutter, space: 26, labelSize: 0, ...y, label: undefined },
+        { ...shared, size: gutter, space: 26, ...y },
       ],
       hooks: {
         drawClear: [(plot) => gaps(plot, d.gaps)],
-        draw: [draw, (plot) => caption(plot, `${down ? '↓' : '↑'} ${name(d)}, ${y.label}`, down)],
+        draw: [draw],
         setCursor: [(plot) => { if (plot.cursor.event) this.onCursor(plot.cursor.left < 0 ? null : plot.posToVal(plot.cursor.left, 'x')); }],
         setSelect: [(plot) => {
           if (this.dragged !== plot || plot.select.width < 4) return;
@@ -151,6 +149,9 @@ const name = (d) => `${d.source.name} → ${d.destination.name}`;
 
 /** Losses by the cube root: one in a thousand is seen beside all of them. */
 const root = Math.cbrt;
+
+/** How much higher a strip is than all of the packets: above are the lanes of what was reordered and duplicated. */
+const lanes = 1.6;
 
 const measures = ['sent', 'lost', 'worst', 'min', 'p5', 'median', 'p95', 'max', 'reordered', 'duplicated', 'clock_error'];
 
@@ -188,31 +189,52 @@ function quantile(all, p) {
   return sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))];
 }
 
-/** The range of delays of both directions. Fitted, it leaves out peaks, which are marked at the edge. */
-function delayRange(directions, scale) {
-  const of = (m) => directions.flatMap((d) => present(d[m]));
-  const [low, high] = scale === 'fit'
-    ? [quantile(of('p5'), 0.01), Math.max(quantile(of('p95'), 0.98), quantile(of('median'), 1))]
-    : [quantile(of('min'), 0), quantile(of('max'), 1)];
-  return padded(low, high, scale);
+/**
+ * The ranges of delays of both directions. Fitted, peaks are left out, which are
+ * marked at the edge, and each direction has its own range of the same length;
+ * else both have one.
+ */
+function delayRanges(directions, scale) {
+  const of = (d, m, p) => quantile(present(d[m] ?? []), p);
+  return ranges(directions.map((d) => (scale === 'fit'
+    ? [of(d, 'p5', 0.01), Math.max(of(d, 'p95', 0.98), of(d, 'median', 1))]
+    : [of(d, 'min', 0), of(d, 'max', 1)])), scale);
 }
 
-function heatRange(heat, scale) {
-  const all = [];
-  for (const h of heat) for (const column of h.columns) for (let i = 0; i < column.length; i += 2) all.push(column[i]);
-  const width = Math.max(...heat.map((h) => h.width), 0.001);
-  if (scale === 'fit') return padded(quantile(all, 0.005), quantile(all, 0.9), scale);
-  return padded(quantile(all, 0) - width, quantile(all, 1), scale);
+function heatRanges(heat, scale) {
+  return ranges(heat.map((h) => {
+    const bins = h.columns.flatMap((column) => column.flatMap((v, i) => (i % 2 ? [] : [[v, column[i + 1]]]))).sort((a, b) => a[0] - b[0]);
+    if (bins.length === 0) return [null, null];
+    const total = bins.reduce((n, [, count]) => n + count, 0);
+    const at = (p) => {
+      let rest = p * total;
+      return (bins.find(([, count]) => (rest -= count) <= 0) ?? bins.at(-1))[0];
+    };
+    return scale === 'fit' ? [at(0.001) - h.width, at(0.998)] : [bins[0][0] - h.width, bins.at(-1)[0]];
+  }), scale);
 }
 
-function padded(low, high, scale) {
-  if (low === null || high === null || low === undefined) return scale === 'log' ? [1, 10] : [0, 1];
+function ranges(both, scale) {
+  const known = both.filter(([low]) => low !== null);
+  if (known.length === 0) return both.map(() => (scale === 'log' ? [1, 10] : [0, 1]));
+  const all = [Math.min(...known.map(([low]) => low)), Math.max(...known.map(([, high]) => high))];
   if (scale === 'log') {
-    const least = Math.max(low, 0.001);
-    return [10 ** Math.floor(Math.log10(least)), 10 ** Math.ceil(Math.log10(Math.max(high, least * 1.01)))];
+    const low = Math.max(all[0], 0.001);
+    return both.map(() => [low * 0.8, Math.max(all[1], low) * 1.25]);
   }
-  const pad = Math.max((high - low) * 0.12, Math.abs(high) * 0.01, 0.005);
-  return [low >= 0 ? Math.max(0, low - pad) : low - pad, high + pad];
+  const length = scale === 'fit' ? Math.max(...known.map(([low, high]) => high - low)) : all[1] - all[0];
+  const pad = Math.max(length * 0.12, 0.02);
+  return both.map((own) => {
+    const [low] = scale === 'fit' && own[0] !== null ? own : all;
+    return [low - pad, low + length + pad];
+  });
+}
+
+/** Delays on the axis, with as many digits as tell them apart. */
+function delayTicks(u, all, _, __, step) {
+  let digits = 0;
+  while (digits < 4 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
+  return all.map((v) => (v === null ? null : u.scales.y.distr === 3 ? format.milliseconds(v) : v.toFixed(digits)));
 }
 
 /** Times on the axis; a date where a day begins and at the first. */
@@ -245,14 +267,18 @@ function gaps(u, all) {
     const text = gap.reason || 'no data';
     ctx.font = `${11 * dpr}px system-ui, sans-serif`;
     const room = ctx.measureText(text).width + 8 * dpr;
-    if (width < room || bbox.height < 70 * dpr) continue;
-    const [x, y] = [left + width / 2, bbox.top + bbox.height / 2];
+    const upright = width < room; // then it is written from below to above
+    if (upright ? width < 18 * dpr || bbox.height < room : bbox.height < 70 * dpr) continue;
+    ctx.save();
+    ctx.translate(left + width / 2, bbox.top + bbox.height / 2);
+    if (upright) ctx.rotate(-Math.PI / 2);
     ctx.fillStyle = colour('panel');
-    ctx.fillRect(x - room / 2, y - 9 * dpr, room, 18 * dpr);
+    ctx.fillRect(-room / 2, -8 * dpr, room, 16 * dpr);
     ctx.fillStyle = colour('ink');
     ctx.textAlign = 'center';
     ctx.textBaseline = 'middle';
-    ctx.fillText(text, x, y);
+    ctx.fillText(text, 0, 0);
+    ctx.restore();
   }
   ctx.restore();
 }
@@ -273,79 +299,67 @@ function hatch(ctx, name) {
   return ctx.createPattern(tile, 'repeat');
 }
 
-/** What a chart is of, in its corner. */
-function caption(u, text, down) {
-  const { ctx, bbox } = u;
-  const dpr = devicePixelRatio || 1;
-  ctx.save();
-  ctx.font = `600 ${12 * dpr}px system-ui, sans-serif`;
-  ctx.textBaseline = 'middle';
-  ctx.textAlign = 'left';
-  const y = down ? bbox.top + bbox.height - 11 * dpr : bbox.top + 11 * dpr;
-  const width = ctx.measureText(text).width;
-  ctx.globalAlpha = 0.8;
-  ctx.fillStyle = colour('panel');
-  ctx.fillRect(bbox.left + 4 * dpr, y - 9 * dpr, width + 8 * dpr, 18 * dpr);
-  ctx.globalAlpha = 1;
-  ctx.fillStyle = colour('ink');
-  ctx.fillText(text, bbox.left + 8 * dpr, y);
-  ctx.restore();
-}
-
-/** Marks at the edge what the scale leaves out, with the greatest written beside. */
+/** Marks at the edge what the scale leaves out, one mark for what is close together, with the greatest written beside. */
 function beyond(u, c, [, high], down) {
   const { ctx, bbox } = u;
   const dpr = devicePixelRatio || 1;
   const edge = down ? bbox.top + bbox.height : bbox.top;
-  const size = 5 * dpr * (down ? -1 : 1);
-  let [top, at] = [high, null];
-  ctx.save();
-  ctx.fillStyle = colour('peak');
+  const size = 6 * dpr;
+  const marks = new Map(); // place → the greatest there
   c.max.forEach((v, i) => {
     if (v === null || v <= high) return;
-    const x = u.valToPos(c.x[i], 'x', true);
+    const place = Math.round(u.valToPos(c.x[i], 'x', true) / (3 * size));
+    if (!(marks.get(place)?.v >= v)) marks.set(place, { v, x: u.valToPos(c.x[i], 'x', true) });
+  });
+  ctx.save();
+  ctx.fillStyle = colour('peak');
+  for (const { x } of marks.values()) {
     ctx.beginPath();
     ctx.moveTo(x, edge);
-    ctx.lineTo(x - Math.abs(size) * 0.7, edge + size);
-    ctx.lineTo(x + Math.abs(size) * 0.7, edge + size);
+    ctx.lineTo(x - size * 0.6, edge + (down ? -size : size));
+    ctx.lineTo(x + size * 0.6, edge + (down ? -size : size));
     ctx.fill();
-    if (v > top) [top, at] = [v, x];
-  });
-  if (at !== null) {
-    ctx.font = `${11 * dpr}px system-ui, sans-serif`;
-    const text = format.delay(top);
-    const right = at + ctx.measureText(text).width + 12 * dpr < bbox.left + bbox.width;
-    ctx.textAlign = right ? 'left' : 'right';
-    ctx.textBaseline = down ? 'bottom' : 'top';
+  }
+  const top = [...marks.values()].sort((a, b) => b.v - a.v)[0];
+  if (top) {
+    ctx.font = `600 ${11 * dpr}px system-ui, sans-serif`;
+    const text = format.delay(top.v);
+    const width = ctx.measureText(text).width;
+    const right = top.x + width + 14 * dpr < bbox.left + bbox.width;
+    const [x, y] = [right ? top.x + 7 * dpr : top.x - 7 * dpr - width, edge + (down ? -9 : 9) * dpr];
+    ctx.fillStyle = colour('panel');
+    ctx.fillRect(x - 2 * dpr, y - 7 * dpr, width + 4 * dpr, 14 * dpr);
     ctx.fillStyle = colour('ink');
-    ctx.fillText(text, at + (right ? 7 : -7) * dpr, edge + (down ? -2 : 2) * dpr);
+    ctx.textBaseline = 'middle';
+    ctx.textAlign = 'left';
+    ctx.fillText(text, x, y);
   }
   ctx.restore();
 }
 
-/** Diamonds where packets were reordered, rings where they were duplicated. */
-function marks(u, c, down) {
-  const { ctx, bbox } = u;
+/** Diamonds where packets were reordered, rings where they were duplicated, each in a lane. */
+function marks(u, c) {
+  const { ctx } = u;
   const dpr = devicePixelRatio || 1;
-  const y = down ? bbox.top + bbox.height - 22 * dpr : bbox.top + 22 * dpr;
+  const [reordered, duplicated] = [1.2, 1.45].map((lane) => u.valToPos(root(1) * lane, 'y', true));
+  const r = 3 * dpr;
   ctx.save();
   ctx.fillStyle = colour('reordered');
   ctx.strokeStyle = colour('duplicated');
   ctx.lineWidth = 1.5 * dpr;
   c.x.forEach((t, i) => {
     const x = u.valToPos(t, 'x', true);
-    const r = 3.5 * dpr;
+    ctx.beginPath();
     if (c.reordered[i] > 0) {
-      ctx.beginPath();
-      ctx.moveTo(x, y - r);
-      ctx.lineTo(x + r, y);
-      ctx.lineTo(x, y + r);
-      ctx.lineTo(x - r, y);
+      ctx.moveTo(x, reordered - r);
+      ctx.lineTo(x + r, reordered);
+      ctx.lineTo(x, reordered + r);
+      ctx.lineTo(x - r, reordered);
       ctx.fill();
     }
+    ctx.beginPath();
     if (c.duplicated[i] > 0) {
-      ctx.beginPath();
-      ctx.arc(x, y + (down ? -10 : 10) * dpr, r, 0, 2 * Math.PI);
+      ctx.arc(x, duplicated, r, 0, 2 * Math.PI);
       ctx.stroke();
     }
   });

@@ -209,7 +209,7 @@ func (w *writer) session(at int64) ([]series.Sample, error) {
 	return w.samples(at, map[string]any{
 		"histogram-owdelay": histogram, "packet-loss-rate": map[string]int{"numerator": lost, "denominator": Packets},
 		"packet-count-sent": Packets, "packet-count-lost": lost, "packet-reorders": reordered, "packet-duplicates": duplicated,
-		"time-error-estimates": 0.2 + 0.3*w.rng.Float64(),
+		"time-error-estimates": 0.25 + 0.1*math.Sin(float64(at)/9000+float64(w.i)) + 0.02*w.rng.Float64(),
 	})
 }
 
