@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -219,6 +220,23 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	return appendFloat(dst, n)
 }
 
+// AppendRequest appends the value as it is written: what [Parse] makes the same
+// value of, which of a percentage is more than can be read.
+func (v Value) AppendRequest(dst []byte) []byte {
+	switch v.kind {
+	case Integer:
+		return strconv.AppendInt(dst, v.n, 10)
+	case Float:
+		b := bin{mantissa: v.n, digits: floatDigits}
+		return b.appendLabel(dst)
+	case Percentage:
+		dst = strconv.AppendInt(append(dst, `{"numerator":`...), v.n, 10)
+		dst = strconv.AppendInt(append(dst, `,"denominator":`...), v.over, 10)
+		return append(dst, '}')
+	}
+	return v.AppendJSON(dst)
+}
+
 // AppendSummary appends a summary of the value for itself, that of window 0: its
 // statistics, {} if it has none; or else what [Value.AppendJSON] appends.
 func (v Value) AppendSummary(dst []byte, t SummaryType) []byte {
@@ -270,7 +288,9 @@ func Decode(k Kind, stored []byte) (Value, error) {
 	r := reader{rest: stored}
 	switch k {
 	case Integer, Float:
-		v.n = r.varint()
+		if v.n = r.varint(); k == Float && v.n == math.MinInt64 {
+			r.bad = true // which no float is kept as
+		}
 		return v, r.end(k)
 	case Percentage:
 		n, over := r.uvarint(), r.uvarint()

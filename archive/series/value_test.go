@@ -41,6 +41,9 @@ func TestRead(t *testing.T) {
 		if err != nil || !again.Equal(v) {
 			t.Errorf("%s %s: stored and read %s (%v)", c.kind, c.raw, again.AppendJSON(nil), err)
 		}
+		if again, err := Parse(c.kind, v.AppendRequest(nil)); err != nil || !again.Equal(v) {
+			t.Errorf("%s %s: written again as %s (%v)", c.kind, c.raw, v.AppendRequest(nil), err)
+		}
 		clear(stored)
 		if got := string(again.AppendJSON(nil)); got != c.want {
 			t.Errorf("%s %s: %s after the octets that it was read from have changed", c.kind, c.raw, got)
@@ -168,6 +171,9 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !again.Equal(v) {
 			t.Fatalf("stored and read %s, want %s (%v)", again.AppendJSON(nil), v.AppendJSON(nil), err)
 		}
+		if again, err := Parse(k, v.AppendRequest(nil)); err != nil || !again.Equal(v) {
+			t.Fatalf("written again as %s, want %s (%v)", v.AppendRequest(nil), v.AppendJSON(nil), err)
+		}
 		if k == Histogram {
 			want := make(map[string]any)
 			if err := json.Unmarshal(raw, &want); err != nil {
@@ -207,6 +213,9 @@ func FuzzDecode(f *testing.F) {
 		again, err := Decode(Kind(kind), v.AppendBinary(nil))
 		if err != nil || !again.Equal(v) {
 			t.Fatalf("%v, want %v (%v)", again, v, err)
+		}
+		if out := v.AppendRequest(nil); !json.Valid(out) {
+			t.Fatalf("%s is no JSON", out)
 		}
 		fold := NewFold(Kind(kind))
 		if fold.Add(v) == nil {
