@@ -25,6 +25,9 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Search":          testSearch,
 	"Read":            testRead,
 	"Latest":          testLatest,
+	"Kill":            testKill,
+	"Closed":          testClosed,
+	"Shared":          testShared,
 	"Keys":            testKeys,
 	"Prune":           testPrune,
 }

@@ -259,5 +259,10 @@ type reader struct {
 func (s *Store) reader(ctx context.Context) reader { return reader{s, ctx} }
 
 func (r reader) query(do func(row) error, query string, args ...any) error {
-	return r.store.dialect.query(r.ctx, do, query, args)
+	select {
+	case <-r.store.closing:
+		return ErrClosed
+	default:
+		return r.store.dialect.query(r.ctx, do, query, args)
+	}
 }

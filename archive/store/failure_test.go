@@ -1,0 +1,316 @@
+package store
+
+import (
+	"bytes"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"owl/archive/series"
+	"owl/internal/testserver"
+)
+
+// A file that is no archive is left as it is, and the error says why.
+func TestForeignFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	database := func(name string, statements ...string) string {
+		path := filepath.Join(dir, name)
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for _, s := range statements {
+			if _, err := db.Exec(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return path
+	}
+	for _, c := range []struct{ path, want string }{
+		{write("text", strings.Repeat("no archive at all\n", 1000)), "the file is damaged, or not an archive: "},
+		{database("other", "CREATE TABLE t (a)"), "the file is a database of something else: want an archive, or no file"},
+		{database("newer", fmt.Sprintf("PRAGMA application_id = %d", applicationID), "PRAGMA user_version = 99"), "it is of version 99, from a newer Owl: want one of at most 1"},
+		{dir, "is a directory"},
+		{filepath.Join(dir, "none", "archive.db"), "no such file or directory"},
+	} {
+		before, _ := os.ReadFile(c.path)
+		s, err := Open(t.Context(), c.path, Options{})
+		if err == nil {
+			s.Close()
+			t.Errorf("%s: it is an archive", c.path)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "archive "+c.path+": ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %q, want one line with %q", c.path, err, c.want)
+		}
+		if after, _ := os.ReadFile(c.path); !bytes.Equal(after, before) {
+			t.Errorf("%s was changed", c.path)
+		}
+	}
+}
+
+// What is told of a database has no password in it.
+func TestForeignDatabases(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"postgres://me:hunter2@127.0.0.1:1/d":               "archive postgres://127.0.0.1:1/d: failed to connect",
+		"postgres://me:hun%ter2@127.0.0.1:1/d?sslmode=more": "archive postgres://…: want a URL such as postgres://",
+		"postgresql://me:hunter2@127.0.0.1:x/d":             "archive postgres://…: want a URL such as postgres://",
+	} {
+		s, err := Open(t.Context(), address, Options{})
+		if err == nil {
+			s.Close()
+			t.Errorf("%s: it is an archive", address)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "hun") {
+			t.Errorf("%s: error %q, want %q and no password", address, err, want)
+		}
+	}
+}
+
+// Others may not read who may write.
+func TestFileMode(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "archive.db")
+	s, _ := openAt(t, path)
+	register(t, s, powstream(t, "192.0.2.1", "192.0.2.2"))
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		fi, err := os.Stat(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Mode().Perm() != 0o600 {
+			t.Errorf("%s%s has the mode %v, want 0600", path, suffix, fi.Mode())
+		}
+	}
+}
+
+// A closed archive says so.
+func testClosed(t *testing.T, address string) {
+	s, _ := openAt(t, address)
+	m := register(t, s, powstream(t, "192.0.2.1", "192.0.2.2"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(t.Context(), m.Key, []series.Sample{sample(t, 1, "failures", "1")}); !errors.Is(err, ErrClosed) {
+		t.Errorf("Write: error %v, want %v", err, ErrClosed)
+	}
+	if _, err := s.Metadata(t.Context(), m.Key); !errors.Is(err, ErrClosed) {
+		t.Errorf("Metadata: error %v, want %v", err, ErrClosed)
+	}
+	if err := s.Check(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Check: error %v, want %v", err, ErrClosed)
+	}
+}
+
+// Many processes may have one archive, and write to the same measurement.
+func testShared(t *testing.T, address string) {
+	a, _ := openAt(t, address)
+	b, _ := openAt(t, address)
+	parsed, err := series.ParseMetadata([]byte(disorder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := register(t, a, parsed)
+	if again := register(t, b, parsed); again.Key != m.Key {
+		t.Fatalf("key %s, and by another process %s", m.Key, again.Key)
+	}
+	const each = 25
+	var wg sync.WaitGroup
+	for i, s := range []*Store{a, b, a, b} {
+		wg.Go(func() {
+			for n := range int64(each) {
+				if _, err := s.Write(t.Context(), m.Key, []series.Sample{
+					sample(t, n*4+int64(i), "packet-count-sent", "1"), sample(t, n, "histogram-rtt", fmt.Sprintf(`{"%d":1}`, i)),
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	consistent(t, a, m)
+	if got, want := readings(t, b, all(m, "packet-count-sent", series.Aggregation, 60)), "0 60.0\n60 40.0\n"; got != want {
+		t.Errorf("counts %q, want %q", got, want)
+	}
+}
+
+// On a full disk writes are refused, which is told, and nothing of them is there;
+// what is there can be read; and it goes on once there is room again. So it is with a
+// file system that takes nothing at all.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: disks that are full go untested: only root can mount a small one")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("owl-test", dir, "tmpfs", 0, "size=3m"); err != nil {
+		t.Skipf("SKIPPED: disks that are full go untested: mount: %v", err)
+	}
+	defer func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	var log bytes.Buffer
+	path := filepath.Join(dir, "archive.db")
+	s, err := Open(t.Context(), path, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	parsed, err := series.ParseMetadata([]byte(disorder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := register(t, s, parsed)
+	filler := filepath.Join(dir, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 4096; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	f.Close()
+	body := func(at int64) []series.Sample {
+		return []series.Sample{sample(t, at, "packet-count-sent", "1"), sample(t, at, "failures", `"`+strings.Repeat("x", 10_000)+`"`)}
+	}
+	written := int64(0)
+	for ; err == nil; written++ { // the log has room of its own, for a while
+		if written > 1000 {
+			t.Fatal("the disk is not full")
+		}
+		_, err = s.Write(t.Context(), m.Key, body(written))
+	}
+	written--
+	if text := err.Error(); !strings.Contains(text, "full") && !strings.Contains(text, "disk I/O error") || strings.Contains(text, "\n") {
+		t.Errorf("error %q, want one line that says that the disk is full", text)
+	}
+	if s.Check(t.Context()) == nil {
+		t.Error("Check finds nothing wrong")
+	}
+	if got := int64(strings.Count(readings(t, s, all(m, "packet-count-sent", series.Base, 0)), "\n")); got != written {
+		t.Errorf("%d counts, want %d", got, written)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := s.Write(t.Context(), m.Key, body(written)); o != Written || err != nil {
+		t.Fatalf("with room again: %d, %v", o, err)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	consistent(t, s, m)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(log.String(), "the archive cannot be written"); got != 1 || strings.Count(log.String(), "the archive is written again") != 1 {
+		t.Errorf("it is told %d times, want once:\n%s", got, &log)
+	}
+
+	if err := syscall.Mount("owl-test", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "size=3m"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), path, Options{}); err == nil {
+		s.Close()
+		t.Error("it is opened where nothing can be written")
+	} else if want := "archive " + path + ": read-only file system"; err.Error() != want {
+		t.Errorf("error %q, want %q", err, want)
+	}
+}
+
+// A server that goes away and comes back is found again.
+func TestServerAway(t *testing.T) {
+	t.Parallel()
+	server := &database{PostgreSQL: testserver.StartPostgreSQL(t, nil)}
+	address := server.create(t)
+	s, _ := openAt(t, address)
+	parsed, err := series.ParseMetadata([]byte(disorder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := register(t, s, parsed)
+	write := func(at int64) error {
+		_, err := s.Write(t.Context(), m.Key, []series.Sample{sample(t, at, "packet-count-sent", "1")})
+		return err
+	}
+	for at := range int64(3) {
+		if err := write(2 * at); err != nil {
+			t.Fatal(err)
+		}
+		server.Stop(t)
+		if at == 0 { // the others find their connections dead
+			for _, err := range []error{write(1), s.Check(t.Context())} {
+				if err == nil || strings.Contains(err.Error(), testserver.Password) {
+					t.Errorf("without a server: %v, want an error", err)
+				}
+			}
+			if _, err := s.Metadata(t.Context(), m.Key); err == nil {
+				t.Error("metadata without a server")
+			}
+		}
+		server.Start(t, false)
+		if err := s.reader(t.Context()).query(func(row) error { return nil }, "SELECT version FROM archive"); err != nil {
+			t.Errorf("with a server again: %v", err)
+		}
+	}
+	if err := write(100); err != nil {
+		t.Fatal(err)
+	}
+	consistent(t, s, m)
+	if got := readings(t, s, all(m, "packet-count-sent", series.Aggregation, 60)); got != "0 3.0\n60 1.0\n" {
+		t.Errorf("counts %q", got)
+	}
+
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "UPDATE archive SET version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), address, Options{}); err == nil {
+		s.Close()
+		t.Error("a newer archive is opened")
+	} else if want := "it is of version 99, from a newer Owl: want one of at most 1"; !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), testserver.Password) {
+		t.Errorf("error %q, want %q", err, want)
+	}
+	foreign := server.create(t)
+	if conn, err = pgx.Connect(t.Context(), foreign); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "CREATE TABLE metadata (a INTEGER)"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), foreign, Options{}); err == nil {
+		s.Close()
+		t.Error("a database of something else is opened")
+	} else if want := `relation "metadata" already exists`; !strings.Contains(err.Error(), want) {
+		t.Errorf("error %q, want %q", err, want)
+	}
+}
