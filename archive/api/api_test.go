@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"owl/archive/store"
 )
 
@@ -68,7 +70,8 @@ func (h *hosts) LookupNetIP(_ context.Context, network, host string) ([]netip.Ad
 // A reply is what the archive has answered.
 type reply struct {
 	*http.Response
-	body []byte
+	body      []byte
+	described string // which answer of the description it is
 }
 
 // do has a request answered. Of headers there are pairs.
@@ -88,10 +91,12 @@ func (a *archive) do(t testing.TB, method, url, body string, headers ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if response.Header.Get("Content-Type") == typeJSON && len(b) > 0 && !json.Valid(b) {
+	if response.Header.Get("Content-Type") == typeJSON && response.Header.Get("Content-Encoding") == "" && len(b) > 0 && !json.Valid(b) {
 		t.Fatalf("%s %s: %q is no JSON", method, url, b)
 	}
-	return &reply{response, b}
+	answered := &reply{Response: response, body: b}
+	answered.described = described().check(t, r, body, answered)
+	return answered
 }
 
 // get reads.
@@ -166,4 +171,16 @@ func (r *reply) list(t testing.TB) []any {
 		t.Fatalf("%s is no list", r.body)
 	}
 	return l
+}
+
+// is fails unless the reply is some JSON.
+func (r *reply) is(t testing.TB, want string) {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal([]byte(want), &v); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(v, r.decode(t)); diff != "" {
+		t.Errorf("%s (-want +got)\n%s", r.body, diff)
+	}
 }

@@ -65,7 +65,7 @@ func TestRecorded(t *testing.T) {
 				t.Fatalf("status %d: %s", w.Code, w.Body)
 			}
 			body, _ := io.ReadAll(w.Result().Body)
-			o := (&reply{w.Result(), body}).object(t)
+			o := (&reply{Response: w.Result(), body: body}).object(t)
 			key := o["metadata-key"].(string)
 			if w := send("02.http", key); w.Code != http.StatusCreated || w.Body.String() != `""` {
 				t.Fatalf("status %d: %s", w.Code, w.Body)

@@ -115,6 +115,7 @@ func TestTranscript(t *testing.T) {
 		}
 		w := httptest.NewRecorder()
 		a.handler.ServeHTTP(w, r)
+		described().check(t, r, body, &reply{Response: w.Result(), body: w.Body.Bytes()})
 
 		// Keys are random.
 		var own struct {
