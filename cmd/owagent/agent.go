@@ -46,7 +46,14 @@ type agent struct {
 	started   owamp.Timestamp
 	life      context.Context // of streams
 	end       context.CancelFunc
+	serving   context.Context // of what serves, which goes on until the streams have said goodbye to it
+	unserve   context.CancelFunc
+	work      sync.WaitGroup    // of what serves
+	failed    chan error        // has what stops something that serves
 	first     *agentfile.Config // what its file said when it began
+	written   func(path string) // is told of files; nil: nobody is
+	live      live
+	archival  *archiveHalf // nil: none
 
 	reloading sync.Mutex        // held while streams change
 	brokers   map[route]*broker // changed with them
@@ -61,50 +68,42 @@ type agent struct {
 	archiver *archiving.Archiver
 }
 
-// newAgent reads the file and returns an agent without a stream, whose streams
-// end with ctx. The caller closes its engine when nothing needs that any more,
-// and what else it opened by close.
-func newAgent(ctx context.Context, o *options, log *slog.Logger, getenv func(string) string) (*agent, error) {
-	name, err := o.hostName()
-	if err != nil {
-		return nil, err
-	}
+// newAgent returns an agent without a stream that is to measure what cfg says,
+// which is what file says, unless that has no name. Its streams end with ctx.
+func newAgent(ctx context.Context, file string, cfg *agentfile.Config, log *slog.Logger, getenv func(string) string) (*agent, error) {
 	shift, err := cli.TimeShift(getenv)
 	if err != nil {
 		return nil, err
 	}
 	a := &agent{
 		log:     log,
-		file:    o.config,
-		host:    name,
+		file:    file,
+		first:   cfg,
 		clock:   clock.New(clock.Config{Shift: shift, Log: log}),
 		names:   hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1"),
 		labels:  newLabelCollector(),
 		scratch: os.TempDir(),
+		failed:  make(chan error, 2),
 		brokers: make(map[route]*broker),
 		pools:   make(map[string]*ports.Pool),
 		streams: make(map[agentfile.Key]*stream),
 	}
 	a.started = a.clock.Now()
 	a.monitor = host.New(host.Config{Now: a.clock.Now})
-	if a.first, err = agentfile.Load(a.file, name); err != nil {
-		return nil, err
-	}
-	a.clock.Ask(a.first.Clock)
-	if a.engine, err = a.first.Engine.Open(a.clock, log); err != nil {
+	a.clock.Ask(cfg.Clock)
+	if a.engine, err = cfg.Engine.Open(a.clock, log); err != nil {
 		return nil, err
 	}
 	a.prober = ports.Engine(a.engine.Engine)
 	a.life, a.end = context.WithCancel(ctx)
+	a.serving, a.unserve = context.WithCancel(context.WithoutCancel(ctx))
+	a.work.Go(func() { a.clock.Run(a.serving) })
+	a.work.Go(func() { a.monitor.Run(a.serving) })
 	return a, nil
 }
 
-// serveMetrics serves the metrics of all streams at addr, if that is not empty,
-// until ctx is done.
-func (a *agent) serveMetrics(ctx context.Context, addr string) error {
-	if addr == "" {
-		return nil
-	}
+// makeMetrics has the agent count for those who look.
+func (a *agent) makeMetrics() error {
 	reg, c, err := metrics.NewRegistry(command.Version)
 	if err != nil {
 		return err
@@ -116,12 +115,19 @@ func (a *agent) serveMetrics(ctx context.Context, addr string) error {
 		return err
 	}
 	a.registry, a.collector = reg, c
-	url, err := cli.ServeMetrics(ctx, addr, metrics.Handler(reg))
-	if err != nil {
-		return err
-	}
-	a.log.Info("metrics are at " + url)
 	return nil
+}
+
+// serveMetrics serves the metrics of all streams at addr, if that is not empty,
+// and says where.
+func (a *agent) serveMetrics(addr string) (url string, err error) {
+	if addr == "" {
+		return "", nil
+	}
+	if err := a.makeMetrics(); err != nil {
+		return "", err
+	}
+	return cli.ServeMetrics(a.serving, addr, metrics.Handler(a.registry))
 }
 
 // A change says how many streams something has changed.
@@ -278,6 +284,10 @@ func (a *agent) reload() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, err := readArchive(a.file, cfg.Archive)
+	if err != nil {
+		return nil, err
+	}
 	c, err := a.apply(cfg)
 	if err != nil {
 		return nil, err
@@ -299,6 +309,7 @@ func (a *agent) reload() ([]string, error) {
 	if cfg.Archiving.Queue != a.first.Archiving.Queue && a.archiver != nil {
 		told = append(told, "queue: restart owagent for its changes to take effect")
 	}
+	told = append(told, a.reloadArchive(cfg.Archive, rules)...)
 	if needsRestart(a.first.Server, cfg.Server) {
 		told = append(told, "server: restart owagent for its listen, data and modes to take effect")
 	}
@@ -319,11 +330,10 @@ func (a *agent) reloadAndTell() {
 	}
 }
 
-// close ends all streams, and gives back what they had.
+// close ends all streams, then what serves, and gives back what they had.
 func (a *agent) close() {
 	a.end() // before the lock: a reload that comes now finds the end
 	a.reloading.Lock()
-	defer a.reloading.Unlock()
 	a.finish(slices.Collect(maps.Values(a.streams)), nil)
 	a.dropBrokers()
 	for _, p := range a.pools {
@@ -332,42 +342,46 @@ func (a *agent) close() {
 	if a.archiver != nil {
 		a.archiver.Close()
 	}
+	a.reloading.Unlock()
+	a.unserve()
+	a.work.Wait()
+	if a.archival != nil {
+		a.archival.close(a.log)
+	}
+	if err := a.engine.Close(); err != nil { // the server's sessions needed it to the end
+		a.log.Error(err.Error())
+	}
 }
 
 // measure is the command run.
 func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv func(string) string, stderr io.Writer) error {
 	log := o.logger(stderr)
 	cli.SaveMemory(getenv)
-	a, err := newAgent(ctx, o, log, getenv)
+	name, err := o.hostName()
 	if err != nil {
 		return err
 	}
-	defer func() { // behind the server, whose sessions need it to the end
-		if err := a.engine.Close(); err != nil {
-			log.Error(err.Error())
-		}
-	}()
-	// What serves goes on until the streams have said goodbye to it.
-	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
-	var work sync.WaitGroup
-	defer work.Wait()
-	defer stopServing()
+	cfg, err := agentfile.Load(o.config, name)
+	if err != nil {
+		return err
+	}
+	l, err := listen(ctx, o.socket, cfg)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	a, err := newAgent(ctx, o.config, cfg, log, getenv)
+	if err != nil {
+		return err
+	}
 	defer a.close()
-	work.Go(func() { a.clock.Run(serving) })
-	work.Go(func() { a.monitor.Run(serving) })
-
-	cfg := a.first
-	if err := a.serveMetrics(serving, cfg.Metrics); err != nil {
-		return err
-	}
-	ln, err := listenSocket(o.socket)
+	a.host = name
+	url, err := a.serveMetrics(cfg.Metrics)
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
-	control, err := listenServer(ctx, cfg)
-	if err != nil {
-		return err
+	if url != "" {
+		log.Info("metrics are at " + url)
 	}
 	id, notes, err := identify(cfg, os.Geteuid())
 	if err != nil {
@@ -382,27 +396,70 @@ func measure(ctx context.Context, hangup <-chan struct{}, o *options, getenv fun
 	if err := become(id, cfg, o.socket); err != nil {
 		return err
 	}
-	failed, err := a.startServer(serving, &work, cfg, control)
-	if err != nil {
-		return err
-	}
-	a.reloading.Lock()
-	c, err := a.apply(cfg)
-	a.reloading.Unlock()
+	c, err := a.start(l)
 	if err != nil {
 		return err
 	}
 	log.Info(fmt.Sprintf("%v; owagent status asks at %s", c, o.socket))
-	a.serveSocket(serving, ln)
+	a.serveSocket(a.serving, l.socket)
+	if a.archival != nil {
+		a.work.Go(func() { _ = a.watch(a.serving, nil) }) // which does not fail
+	}
 	for {
 		select {
 		case <-hangup:
 			a.reloadAndTell()
-		case err := <-failed:
+		case err := <-a.failed:
 			return err
 		case <-ctx.Done():
 			log.Info("SIGTERM/SIGINT Caught: Exiting.")
 			return nil
 		}
 	}
+}
+
+// listeners are where an agent is to be found, but for its metrics.
+type listeners struct {
+	socket  net.Listener
+	control net.Listener // of the server half; nil: there is none
+	archive net.Listener // of the archive half, likewise
+}
+
+// listen opens what cfg says, and the socket.
+func listen(ctx context.Context, socket string, cfg *agentfile.Config) (*listeners, error) {
+	l := new(listeners)
+	var err error
+	if l.socket, err = listenSocket(socket); err == nil {
+		l.control, err = listenServer(ctx, cfg)
+	}
+	if err == nil {
+		l.archive, err = listenArchive(ctx, cfg)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// close closes all that was not closed by who served there.
+func (l *listeners) close() {
+	for _, ln := range []net.Listener{l.socket, l.control, l.archive} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+}
+
+// start begins to serve at l, and to measure, what the agent's first file says.
+func (a *agent) start(l *listeners) (change, error) {
+	if err := a.startArchive(a.first.Archive, l.archive); err != nil {
+		return change{}, err
+	}
+	if err := a.startServer(a.first, l.control); err != nil {
+		return change{}, err
+	}
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	return a.apply(a.first)
 }

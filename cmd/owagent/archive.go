@@ -72,15 +72,14 @@ func (a *agent) archive(cfg *agentfile.Config) error {
 		return err
 	case a.archiver != nil:
 		return a.archiver.Set(a.life, specs, dirs)
-	case len(specs)+len(dirs) == 0:
+	case len(specs)+len(dirs) == 0 && a.archival == nil:
 		return nil
 	}
-	archiver, err := archiving.Open(a.life, archiving.Config{
-		Queue:    queueConfig(cfg),
-		Specs:    specs,
-		Defaults: dirs,
-		Log:      a.log,
-	})
+	c := archiving.Config{Queue: queueConfig(cfg), Specs: specs, Defaults: dirs, Log: a.log}
+	if a.archival != nil {
+		c.Store = a.archival.store
+	}
+	archiver, err := archiving.Open(a.life, c)
 	if err != nil {
 		return err
 	}

@@ -35,12 +35,16 @@ func check(o *options, stdout io.Writer) error {
 	if err != nil {
 		badNotes = strings.Split(err.Error(), "\n")
 	}
-	if err := errors.Join(keyErr, serverErr, archiveErr); err != nil {
+	_, storeErr := readArchive(file, cfg.Archive)
+	if err := errors.Join(keyErr, serverErr, archiveErr, storeErr); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "%s: right. On %s: %d streams, %.6g packets/s of %d\n", file, cfg.Host, len(cfg.Streams), cfg.Rate(), cfg.Budget)
 	if s := cfg.Server; s != nil {
 		fmt.Fprintf(stdout, "server at %s, modes %v\n", s.Listen, s.Modes)
+	}
+	if c := cfg.Archive; c != nil {
+		fmt.Fprintf(stdout, "measurement archive at %s\nresults go to %s, the measurement archive\n", c.Listen, archiving.OwnName)
 	}
 	if cfg.Metrics != "" {
 		fmt.Fprintf(stdout, "metrics at %s\n", cfg.Metrics)

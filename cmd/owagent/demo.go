@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,30 +14,44 @@ import (
 	"syscall"
 	"time"
 
-	"owl/histogram"
+	"owl/internal/agentfile"
 	"owl/internal/cli"
-	"owl/internal/command"
 	"owl/internal/table"
-	"owl/owamp"
-	"owl/owamp/stats"
-	"owl/probe"
-	"owl/probe/clock"
-	"owl/sessions"
-	"owl/sessions/metrics"
-	"owl/sessions/ports"
-	"owl/sessions/server"
 )
 
-// The demo's stream: lively enough to watch, and with files soon.
+// The demo's streams: lively enough to watch, and with files and results soon.
 const (
 	demoRate        = 100 // packets/s
 	demoPackets     = 500 // per session
-	demoTimeout     = time.Second
 	demoMetricsPort = 9861
+	demoPagePort    = 8861
+	demoPorts       = 20 // are tried, from those on
 )
 
-// demo runs a server and a stream in this process until ctx is done or, if
-// DEMO_SECONDS says so, for a while, and shows what they measure.
+// The ends of the demo's path. All of 127.0.0.0/8 is this host, and two ends that
+// differ show which way is which.
+const (
+	demoHere  = "127.0.0.1"
+	demoThere = "127.0.0.2"
+)
+
+// demoFile is the file of an agent that measures to itself, both ways, and as the
+// one who receives, for he sees each packet at once.
+const demoFile = `# What the demo measures: owagent run --config takes it as it is.
+host: %[1]s
+server: {listen: "%[2]s:%[3]s", data: %[5]q}
+archive: {store: %[6]q, listen: %[4]q}
+queue: %[7]q
+default_archives: []
+defaults: {packets: %[8]d, interval: %[9]v, timeout: 1s, bucket: 1us, dir: %[5]q}
+streams:
+  - {name: there-here, peer: "%[2]s:%[3]s", source: %[1]s}
+  - {name: here-there, peer: "%[1]s:%[3]s", source: %[2]s, server: "%[2]s:%[3]s"}
+`
+
+// demo runs an agent with a server, streams to it and an archive of what they
+// measure, until ctx is done or, if DEMO_SECONDS says so, for a while, and shows
+// what they measure.
 func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Writer) error {
 	if s := getenv("DEMO_SECONDS"); s != "" {
 		f, err := strconv.ParseFloat(s, 64)
@@ -51,125 +62,85 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(f*float64(time.Second)))
 		defer cancel()
 	}
-	shift, err := cli.TimeShift(getenv)
-	if err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp("", "owl-demo-")
 	if err != nil {
 		return err
 	}
+	scratch := filepath.Join(dir, "archive") // goes away at the end
+	if err := os.Mkdir(scratch, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+
+	l := new(listeners)
+	defer l.close()
+	if l.control, err = net.Listen("tcp", net.JoinHostPort(demoThere, "0")); err != nil {
+		return err
+	}
+	if l.archive, err = listenFrom(demoPagePort); err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(l.control.Addr().String()) // which it has
+	text := fmt.Sprintf(demoFile, demoHere, demoThere, port, l.archive.Addr(), dir,
+		filepath.Join(scratch, "archive.db"), filepath.Join(scratch, "queue.db"), demoPackets, time.Second/demoRate)
+	file := filepath.Join(dir, "owagent.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return err
+	}
+	cfg, err := agentfile.Parse(file, []byte(text), demoHere)
+	if err != nil {
+		return err
+	}
 	view := newView(stdout, getenv("TERM"))
-	logger := func(least slog.Level) *slog.Logger {
-		return cli.NewLogger(cli.LogConfig{Program: "owagent", Stderr: view.above(stderr), Level: least})
-	}
-	log := logger(slog.LevelWarn)
-	clk := clock.New(clock.Config{Shift: shift, Log: log})
-	engine, err := probe.New(probe.Config{Clock: clk, Log: log})
+	log := cli.NewLogger(cli.LogConfig{Program: program.Name, Stderr: view.above(stderr), Level: slog.LevelWarn})
+	a, err := newAgent(ctx, file, cfg, log, getenv)
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
+	closed := sync.OnceFunc(a.close)
+	defer closed()
+	a.written = view.written
+	metrics, err := a.serveDemoMetrics()
+	if err != nil {
+		return err
+	}
+	if _, err := a.start(l); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, `Owl measures one-way latency on loopback, %d packets a second each way.
 
-	// What serves goes on until the stream has said goodbye to it.
-	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
-	var work sync.WaitGroup
-	defer work.Wait()
-	defer stopServing()
-	work.Go(func() { clk.Run(serving) })
-
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	store, err := server.OpenStore(filepath.Join(dir, "server"), log)
-	if err != nil {
-		return err
-	}
-	srv := server.New(server.Config{
-		Clock:  clk,
-		Prober: ports.Engine(engine),
-		Random: rand.Reader,
-		Log:    logger(slog.LevelError), // what befalls its one client that one tells itself
-		Store:  store,
-	})
-	work.Go(func() {
-		defer store.Close()
-		if err := srv.Serve(serving, ln); err != nil {
-			log.Error(err.Error())
-		}
-	})
-
-	files, err := sessions.OpenDirectory(dir)
-	if err != nil {
-		return err
-	}
-	defer files.Close()
-	reg, collector, err := metrics.NewRegistry(command.Version)
-	if err != nil {
-		return err
-	}
-	var live *metrics.Stream
-	stream, err := sessions.NewStream(sessions.StreamConfig{
-		Dial: func(ctx context.Context) (sessions.Path, error) {
-			local := netip.MustParseAddr("127.0.0.1")
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
-			return sessions.Path{Conn: conn, Local: local, Peer: local}, err
-		},
-		Clock:     clk,
-		Prober:    ports.Engine(engine),
-		Random:    rand.Reader,
-		Log:       log,
-		Packets:   demoPackets,
-		Slots:     []owamp.Slot{{Type: owamp.SlotExponential, Parameter: owamp.IntervalOf(time.Second / demoRate)}},
-		Timeout:   owamp.IntervalOf(demoTimeout),
-		Directory: files,
-		Names:     func(from, to netip.Addr) stats.Names { return stats.Names{From: from.String(), To: to.String()} },
-		Written:   view.written,
-		Seen: func(recs []owamp.Record) {
-			view.seen(recs)
-			live.Observe(recs)
-		},
-	})
-	if err != nil {
-		return err
-	}
-	live = collector.Stream(metrics.Labels{
-		Source: "127.0.0.1", Destination: "127.0.0.1", Direction: metrics.To, Stream: "demo",
-	}, stream.Snapshot)
-	defer live.Close()
-	url, err := serveMetrics(serving, metrics.Handler(reg))
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(stdout, `Owl measures one-way latency on loopback, %d packets a second.
-
-  server   %v (OWAMP-Control, open mode)
+  page     http://%v/
   metrics  %s
-  files    %s (a pair every %d s)
+  server   %v (OWAMP-Control, open mode)
+  files    %s (a pair every %d s each way)
 
 Ctrl-C ends it.
 
-`, demoRate, ln.Addr(), url, dir, demoPackets/demoRate)
+`, demoRate, l.archive.Addr(), metrics, l.control.Addr(), dir, demoPackets/demoRate)
 
-	measuring, stopMeasuring := context.WithCancel(ctx)
-	var measured sync.WaitGroup
-	measured.Go(func() { stream.Run(measuring) })
-	err = view.show(ctx, stream)
-	stopMeasuring() // nobody looks any more
-	measured.Wait()
-	if err != nil {
+	if err := a.watch(ctx, view.show); err != nil {
 		return err
 	}
+	closed() // writes what has been received of the sessions that run
 	return view.farewell(stdout, dir)
 }
 
-// serveMetrics serves the demo's metrics at the first port that is free.
-func serveMetrics(ctx context.Context, reg http.Handler) (string, error) {
-	var err error
-	for port := demoMetricsPort; port < demoMetricsPort+20; port++ {
-		var url string
-		url, err = cli.ServeMetrics(ctx, fmt.Sprintf("127.0.0.1:%d", port), reg)
+// listenFrom listens on this host at the first port that is free from port on.
+func listenFrom(port int) (ln net.Listener, err error) {
+	for p := port; p < port+demoPorts; p++ {
+		ln, err = net.Listen("tcp", net.JoinHostPort(demoHere, strconv.Itoa(p)))
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
+			return ln, err
+		}
+	}
+	return nil, err
+}
+
+// serveDemoMetrics serves the agent's metrics at the first port that is free, and
+// returns where.
+func (a *agent) serveDemoMetrics() (url string, err error) {
+	for p := demoMetricsPort; p < demoMetricsPort+demoPorts; p++ {
+		url, err = a.serveMetrics(net.JoinHostPort(demoHere, strconv.Itoa(p)))
 		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
 			return url, err
 		}
@@ -181,12 +152,8 @@ func serveMetrics(ctx context.Context, reg http.Handler) (string, error) {
 type view struct {
 	table *table.Table
 
-	mu         sync.Mutex
-	delays     histogram.Live // of the second that is going on
-	received   uint64
-	lost       uint64
-	duplicates uint64
-	files      []string
+	mu    sync.Mutex
+	files []string
 }
 
 func newView(stdout io.Writer, term string) *view {
@@ -204,66 +171,37 @@ func (v *view) above(stderr io.Writer) io.Writer {
 	return stderr
 }
 
-// seen takes note of packets.
-func (v *view) seen(recs []owamp.Record) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for i := range recs {
-		switch r := &recs[i]; {
-		case r.Lost():
-			v.lost++
-		case r.Flags&owamp.FlagDuplicate != 0:
-			v.duplicates++
-		default:
-			v.received++
-			v.delays.Insert(int64(r.Recv.Sub(r.Sent)))
-		}
-	}
-}
-
 func (v *view) written(path string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.files = append(v.files, path)
 }
 
-// show updates the table every second until ctx is done.
-func (v *view) show(ctx context.Context, stream *sessions.Stream) error {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			if err := v.table.Update([]table.Row{v.row(now, stream.Snapshot())}); err != nil {
-				return err
-			}
-		}
+// show shows a second.
+func (v *view) show(now time.Time, all []second) error {
+	rows := make([]table.Row, len(all))
+	for i := range all {
+		rows[i] = rowOf(now, &all[i])
 	}
+	return v.table.Update(rows)
 }
 
-// row is the second that ends now, and the counts since the start.
-func (v *view) row(now time.Time, s sessions.Snapshot) table.Row {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	r := table.Row{
+// rowOf is the second that ends now, and the counts since the start.
+func rowOf(now time.Time, s *second) table.Row {
+	task := &s.stream.task
+	return table.Row{
 		Time:         now,
-		Stream:       "127.0.0.1",
-		Received:     v.received,
-		Lost:         v.lost,
-		Duplicates:   v.duplicates,
-		Reordered:    s.Reordered,
-		ClockError:   s.ClockError,
-		Synchronized: s.ClockSynced,
+		Stream:       task.Remote + " → " + task.Local,
+		Received:     s.all.received,
+		Lost:         s.all.lost,
+		Duplicates:   s.all.duplicates,
+		Reordered:    s.snapshot.Reordered,
+		Min:          s.least,
+		Median:       s.median,
+		P95:          s.p95,
+		ClockError:   s.snapshot.ClockError,
+		Synchronized: s.snapshot.ClockSynced,
 	}
-	if v.delays.Count() > 0 {
-		r.Min = time.Duration(v.delays.Min())
-		r.Median = time.Duration(v.delays.Quantile(0.5))
-		r.P95 = time.Duration(v.delays.Quantile(0.95))
-	}
-	v.delays.Reset()
-	return r
 }
 
 // farewell tells what there is to look at now.

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"owl/internal/testprog"
@@ -49,7 +56,7 @@ func TestDemo(t *testing.T) {
 	if filepath.Dir(dir) != tmp {
 		t.Errorf("files in %s, want them below %s", dir, tmp)
 	}
-	labels := `destination="127.0.0.1",direction="to",source="127.0.0.1",stream="demo"`
+	labels := `destination="127.0.0.1",direction="to",source="127.0.0.2",stream="there-here"`
 	testprog.Until(t, "the delay of a packet among the metrics", func() error {
 		received := "owamp_one_way_delay_seconds_count{" + labels + "} "
 		if body := testprog.Scrape(t, url); !strings.Contains(body, received) || strings.Contains(body, received+"0\n") {
@@ -78,7 +85,7 @@ func checkFarewell(t *testing.T, text, dir string) {
 		t.Fatalf("the demo ends with\n%s", text)
 	}
 	var all []string
-	for _, pattern := range []string{"*.owp", "*.sum"} {
+	for _, pattern := range []string{"*/receive/*.owp", "*/receive/*.sum"} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -102,6 +109,100 @@ func checkFarewell(t *testing.T, text, dir string) {
 	}
 	if n == 0 {
 		t.Errorf("%s: no records", m[3])
+	}
+}
+
+// TestDemoPage: the page is where the demo says, has both directions with what was
+// measured, and shows them live; nothing of the archive is left.
+func TestDemoPage(t *testing.T) {
+	p, tmp := startDemo(t)
+	text := p.Await(t, p.Stdout, "a line of the table", row.MatchString)
+	page := regexp.MustCompile(`page +(http://\S+/)\n`).FindStringSubmatch(text)[1]
+	if body := testprog.Scrape(t, page); !strings.Contains(body, "<!doctype html>") {
+		t.Errorf("the page is\n%s", body)
+	}
+	begun := time.Now()
+	type host struct{ ID string }
+	var grid struct {
+		Hosts []host
+		Cells []struct {
+			Source, Destination int
+			Sent                *uint64
+			Median              *float64
+		}
+	}
+	testprog.Until(t, "both directions in the grid", func() error {
+		body := testprog.Scrape(t, page+"api/grid")
+		if err := json.Unmarshal([]byte(body), &grid); err != nil {
+			return err
+		}
+		if len(grid.Cells) != 2 {
+			return fmt.Errorf("%d cells", len(grid.Cells))
+		}
+		for _, c := range grid.Cells {
+			if c.Sent == nil || *c.Sent == 0 || c.Median == nil || *c.Median <= 0 {
+				return errors.New(body)
+			}
+		}
+		return nil
+	})
+	t.Logf("the grid has latencies %v after the first line of the table", time.Since(begun).Round(time.Millisecond))
+	if diff := cmp.Diff([]host{{"127.0.0.1"}, {"127.0.0.2"}}, grid.Hosts); diff != "" || grid.Cells[0].Source == grid.Cells[1].Source {
+		t.Errorf("%+v: %s", grid, diff)
+	}
+	awaitLive(t, page, "127.0.0.1", "127.0.0.2")
+	p.Signal(syscall.SIGINT)
+	if code := p.ExitCode(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if left, err := filepath.Glob(filepath.Join(tmp, "*", "archive*")); err != nil || len(left) > 0 {
+		t.Errorf("%q are left, %v", left, err)
+	}
+	if s := p.Stderr.String(); s != "" {
+		t.Errorf("stderr: %q", s)
+	}
+}
+
+// awaitLive waits until the page has had a second with packets between two hosts,
+// either way.
+func awaitLive(t *testing.T, page, a, b string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testprog.Patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page+"api/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	seen := make(map[string]bool)
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() && !(seen[a+b] && seen[b+a]) {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var second struct {
+			Streams []struct {
+				Source, Destination string
+				Received            uint64
+				Median, P95, Max    *float64
+			}
+		}
+		if err := json.Unmarshal([]byte(data), &second); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range second.Streams {
+			if s.Received > 0 && s.Median != nil && *s.Median <= *s.P95 && *s.P95 <= *s.Max {
+				seen[s.Source+s.Destination] = true
+			}
+		}
+	}
+	if !seen[a+b] || !seen[b+a] {
+		t.Errorf("live were only %v, %v", seen, lines.Err())
 	}
 }
 

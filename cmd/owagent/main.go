@@ -1,5 +1,5 @@
 // Owagent is Owl's measurement agent: one process with the streams of one file,
-// and a server if that wants one. Its demo shows what Owl does, on loopback and
+// and a server and a measurement archive if that wants them. Its demo shows what Owl does, on loopback and
 // without a file.
 package main
 
@@ -35,8 +35,8 @@ var program = command.Program{Name: "owagent", Usage: `usage: owagent command [F
                   to archives; - is the standard input
    check-archiving  bring one test result to each archive of the file, or of
                   --archive, and say what happened
-   demo           measure one-way latency on loopback and show it, until Ctrl-C or
-                  for DEMO_SECONDS seconds
+   demo           measure one-way latency on loopback, archive it and show it, until
+                  Ctrl-C or for DEMO_SECONDS seconds
 
    --all          of queue drop: all results of all archives
    --archive SPEC of archive and check-archiving: an archive specification of

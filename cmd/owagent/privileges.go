@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"owl/archive/store"
 	"owl/internal/agentfile"
 	"owl/internal/privilege"
 )
@@ -44,19 +45,23 @@ func become(id privilege.Identity, cfg *agentfile.Config, socket string) error {
 	if err := os.Chown(socket, id.UID, id.GID); err != nil {
 		return err
 	}
-	if err := makeQueueDirectory(id, cfg); err != nil {
-		return fmt.Errorf("queue: %w", err)
+	if cfg.Archive != nil || len(cfg.Archiving.Archives)+len(defaultArchives(cfg)) > 0 {
+		if err := makeDirectory(id, queueConfig(cfg).Path); err != nil {
+			return fmt.Errorf("queue: %w", err)
+		}
+	}
+	if cfg.Archive != nil && !store.IsURL(cfg.Archive.Store) {
+		if err := makeDirectory(id, cfg.Archive.Store); err != nil {
+			return fmt.Errorf("archive: %w", err)
+		}
 	}
 	return id.Become(cfg.Engine.Needs())
 }
 
-// makeQueueDirectory makes the directory of the queue, if that is wanted and there
-// is none, for who the agent goes on as.
-func makeQueueDirectory(id privilege.Identity, cfg *agentfile.Config) error {
-	dir := filepath.Dir(queueConfig(cfg).Path)
-	if len(cfg.Archiving.Archives)+len(defaultArchives(cfg)) == 0 {
-		return nil
-	}
+// makeDirectory makes the directory of a file, if there is none, for who the agent
+// goes on as.
+func makeDirectory(id privilege.Identity, file string) error {
+	dir := filepath.Dir(file)
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	"owl/internal/agentfile"
@@ -85,20 +84,18 @@ func listenServer(ctx context.Context, cfg *agentfile.Config) (net.Listener, err
 }
 
 // startServer starts the server half of cfg, if it has one, at ln, which goes on
-// until ctx is done. What stops it earlier comes from failed.
-func (a *agent) startServer(ctx context.Context, work *sync.WaitGroup, cfg *agentfile.Config, ln net.Listener) (failed <-chan error, err error) {
+// until the agent serves nobody any more.
+func (a *agent) startServer(cfg *agentfile.Config, ln net.Listener) error {
 	if ln == nil {
-		return nil, nil
+		return nil
 	}
 	settings, limits, err := a.loadServer(cfg)
 	if err != nil {
-		ln.Close()
-		return nil, err
+		return err
 	}
 	h := &half{}
 	if h.store, err = server.OpenStore(cfg.Server.Data, a.log); err != nil {
-		ln.Close()
-		return nil, fmt.Errorf("server: %w", err)
+		return fmt.Errorf("server: %w", err)
 	}
 	c := server.Config{
 		Settings: settings,
@@ -118,23 +115,22 @@ func (a *agent) startServer(ctx context.Context, work *sync.WaitGroup, cfg *agen
 	h.server = server.New(c)
 	a.server = h
 	a.log.Info(fmt.Sprintf("server: listening on %v", ln.Addr()))
-	ended := make(chan error, 1)
-	work.Go(func() {
+	a.work.Go(func() {
 		defer h.store.Close()
 		late := make(chan struct{})
-		defer context.AfterFunc(ctx, func() { time.AfterFunc(dieBy, func() { close(late) }) })()
+		defer context.AfterFunc(a.serving, func() { time.AfterFunc(dieBy, func() { close(late) }) })()
 		served := make(chan error, 1)
-		go func() { served <- h.server.Serve(ctx, ln) }()
+		go func() { served <- h.server.Serve(a.serving, ln) }()
 		select {
 		case err := <-served:
 			if err != nil {
-				ended <- fmt.Errorf("server: %w", err)
+				a.failed <- fmt.Errorf("server: %w", err)
 			}
 		case <-late:
 			a.log.Error(fmt.Sprintf("server: sessions have not ended within %v: leaving them", dieBy))
 		}
 	})
-	return ended, nil
+	return nil
 }
 
 // watchPeer shows what the server measures with a peer.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"owl/internal/agentfile"
@@ -15,6 +16,7 @@ import (
 	"owl/owamp/stats"
 	"owl/sessions"
 	"owl/sessions/metrics"
+	"owl/sessions/result"
 )
 
 // spread is how long after each other streams begin, so that thousands do not
@@ -29,6 +31,9 @@ type stream struct {
 	results results
 	metrics *metrics.Stream
 	recent  recent
+	tally   tally
+	task    result.TaskConfig
+	ends    atomic.Pointer[ends] // nil: not known yet
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
@@ -40,7 +45,7 @@ func (a *agent) newStream(file *agentfile.Config, spec agentfile.Stream, old *st
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{spec: spec, results: a.results(file)}
+	s := &stream{spec: spec, results: a.results(file), task: task(file, &spec)}
 	slot := owamp.Slot{Type: owamp.SlotExponential, Parameter: spec.Interval}
 	if spec.Periodic {
 		slot.Type = owamp.SlotFixed
@@ -72,10 +77,12 @@ func (a *agent) newStream(file *agentfile.Config, spec agentfile.Stream, old *st
 				s.metrics.Observe(recs)
 			}
 			s.recent.observe(recs)
+			s.tally.observe(recs)
 		},
+		Written: a.written,
 	}
 	if s.results.wanted {
-		cfg.Sink, cfg.Task, cfg.Raw = a.archiver, task(file, &spec), spec.Raw || s.results.raw
+		cfg.Sink, cfg.Task, cfg.Raw = a.archiver, s.task, spec.Raw || s.results.raw
 		if s.results.parts {
 			cfg.Each = sessions.EachPart
 		}

@@ -22,6 +22,7 @@ func TestDocs(t *testing.T) {
 		{"paris receive", "paris send", "rome receive"},
 		{"backbone/rome receive", "backbone/oslo receive", "branches/ulm receive", "branches/ulm send", "branches/graz receive", "branches/graz send"},
 		{"paris receive"},
+		{"paris receive", "paris send"},
 	}
 	if len(files) != len(want) {
 		t.Fatalf("%d files, want %d", len(files), len(want))
