@@ -27,7 +27,7 @@ type archiveHalf struct {
 }
 
 // pruneEvery is how often what is not kept is removed.
-const pruneEvery = 10 * time.Minute
+const pruneEvery = time.Hour
 
 // listenArchive opens the port of the archive half of cfg; nil: it has none.
 func listenArchive(ctx context.Context, cfg *agentfile.Config) (net.Listener, error) {

@@ -22,7 +22,7 @@ import (
 // The demo's streams: lively enough to watch, and with files and results soon.
 const (
 	demoRate        = 100 // packets/s
-	demoPackets     = 500 // per session
+	demoPackets     = 300 // per session
 	demoMetricsPort = 9861
 	demoPagePort    = 8861
 	demoPorts       = 20 // are tried, from those on

@@ -19,7 +19,7 @@ type MeasurementArchive struct {
 	Store      string         // a file, or the URL of a PostgreSQL database, which may have a password
 	Listen     string         // host:port or :port
 	TLSCert    string         // file; empty: without TLS
-	TLSKey     string         // file
+	TLSKey     string         // file; TLSCert, too, unless it says otherwise
 	Retention  []string       // rules that say how long what is kept; none: forever
 	AllowWrite []netip.Prefix // who may write without a key
 	CORS       []string       // origins whose pages may read
@@ -57,8 +57,11 @@ func (p *parser) measurementArchive(n *node) {
 	if !n.has("store") {
 		p.fail(n, "archive: want store, a file, or the URL of a PostgreSQL database")
 	}
-	if n.has("tls_cert") != n.has("tls_key") {
-		p.fail(n, "archive: want tls_cert and tls_key, or neither")
+	if n.has("tls_key") && !n.has("tls_cert") {
+		p.fail(n, "archive: tls_key: want tls_cert, too, for whose key it is")
+	}
+	if a.TLSKey == "" {
+		a.TLSKey = a.TLSCert
 	}
 }
 
