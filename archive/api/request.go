@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -141,6 +142,9 @@ func (q *request) body() ([]byte, error) {
 	if _, err := b.ReadFrom(http.MaxBytesReader(q.answer.w, q.Body, most)); err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, tooLong
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, refuse(http.StatusRequestTimeout, "Request body came too slowly")
 		}
 		return nil, bad("Request body could not be read to its end")
 	}

@@ -58,12 +58,12 @@ func ServeMetrics(ctx context.Context, addr string, h http.Handler) (url string,
 		// Serve fails when ctx has closed the listener; there is nothing to add.
 		_ = srv.Serve(netutil.LimitListener(l, maxScrapers))
 	}()
-	return "http://" + reachable(l.Addr()) + "/metrics", nil
+	return "http://" + Reachable(l.Addr()) + "/metrics", nil
 }
 
-// reachable returns what to write for a listener's address: "localhost" stands
+// Reachable returns what to write for a listener's address: "localhost" stands
 // for all addresses.
-func reachable(a net.Addr) string {
+func Reachable(a net.Addr) string {
 	ap, err := netip.ParseAddrPort(a.String())
 	if err != nil || !ap.Addr().IsUnspecified() {
 		return a.String()

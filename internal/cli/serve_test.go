@@ -89,8 +89,8 @@ func TestServeMetricsAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := reachable(a); got != want {
-			t.Errorf("reachable(%s) = %s, want %s", in, got, want)
+		if got := Reachable(a); got != want {
+			t.Errorf("Reachable(%s) = %s, want %s", in, got, want)
 		}
 	}
 }

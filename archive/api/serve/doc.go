@@ -20,5 +20,6 @@
 // When there are as many connections as may be, the next one takes the place of
 // one on which no request is being answered: of the address that has most, the
 // one that has waited longest. No address has more than half of the requests
-// that are answered at once. Here the neighbours in an IPv6 /64 are one address.
+// that are answered at once, nor of the four among them whose bodies are large.
+// Here the neighbours in an IPv6 /64 are one address.
 package serve

@@ -23,13 +23,15 @@ import (
 
 // Bounds that nobody needs to change.
 const (
-	headerTime = 10 * time.Second // until the headers of a request are there, with a TLS handshake before them
-	idleTime   = 2 * time.Minute  // of a connection without a request
-	headerSize = 32 << 10         // octets
-	streams    = 64               // requests at once on one connection of HTTP/2
-	drainTime  = 10 * time.Second // for the requests that are being answered at the end
-	readyTime  = 5 * time.Second  // for the archive to say that it is well
-	readyAge   = time.Second      // during which what it said last is told again
+	headerTime  = 10 * time.Second // until the headers of a request are there, with a TLS handshake before them
+	idleTime    = 2 * time.Minute  // of a connection without a request
+	headerSize  = 32 << 10         // octets
+	streams     = 64               // requests at once on one connection of HTTP/2
+	drainTime   = 10 * time.Second // for the requests that are being answered at the end
+	largeBody   = 1 << 20          // octets from which on a body is a large one
+	largeAtOnce = 4                // requests with such a body that are answered at once
+	readyTime   = 5 * time.Second  // for the archive to say that it is well
+	readyAge    = time.Second      // during which what it said last is told again
 )
 
 // Options say how an archive is served. The zero value serves it to all who ask,
@@ -59,6 +61,7 @@ type Server struct {
 	handler  http.Handler
 	counters *counters
 	turns    *turns
+	large    *turns // of requests with a large body, beside the others
 	draining atomic.Bool
 
 	mu     sync.Mutex
@@ -90,7 +93,7 @@ func newServer(rest, page http.Handler, check func(context.Context) error, o Opt
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{options: o, check: check, counters: newCounters(), turns: newTurns(o.Requests)}
+	s := &Server{options: o, check: check, counters: newCounters(), turns: newTurns(o.Requests), large: newTurns(largeAtOnce)}
 	if o.Registry != nil {
 		if err := s.register(o.Registry); err != nil {
 			return nil, err
@@ -126,14 +129,20 @@ func occupying(h http.Handler) http.Handler {
 func (s *Server) bound(h http.Handler) http.Handler {
 	h = occupying(h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		done, ok := s.turns.take(r.Context(), site(visitOf(r.Context()).client))
-		if !ok {
-			s.counters.refused.Inc()
-			w.Header().Set("Retry-After", "5")
-			complain(w, http.StatusServiceUnavailable, "Too many requests at once.")
-			return
+		wanted := []*turns{s.turns}
+		if r.ContentLength < 0 || r.ContentLength >= largeBody { // what is not known may be large
+			wanted = append(wanted, s.large)
 		}
-		defer done()
+		for _, t := range wanted {
+			done, ok := t.take(r.Context(), site(visitOf(r.Context()).client))
+			if !ok {
+				s.counters.refused.Inc()
+				w.Header().Set("Retry-After", "5")
+				complain(w, http.StatusServiceUnavailable, "Too many requests at once.")
+				return
+			}
+			defer done()
+		}
 		h.ServeHTTP(w, r)
 	})
 }

@@ -343,6 +343,46 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// TestLargeBodies: few of them are taken in at once, and small ones go on.
+func TestLargeBodies(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		let := make(chan struct{})
+		var most, now int
+		s := server(t, func(_ http.ResponseWriter, r *http.Request) {
+			if r.ContentLength < 0 || r.ContentLength >= largeBody {
+				now++
+				most = max(most, now)
+				<-let
+				now--
+			}
+		}, Options{})
+		answers := make(chan int, 100)
+		send := func(who string, length int64) {
+			r := httptest.NewRequest("PUT", "/esmond/", strings.NewReader("{}"))
+			r.RemoteAddr, r.ContentLength = who, length
+			go func() { answers <- ask(s, r).Code }()
+		}
+		for i := range 10 {
+			send(fmt.Sprintf("192.0.2.%d:1", i), []int64{-1, largeBody}[i%2])
+			time.Sleep(time.Millisecond)
+		}
+		send("192.0.2.1:1", largeBody-1)
+		if code := <-answers; code != http.StatusOK || now != largeAtOnce {
+			t.Errorf("a small one: %d, beside %d large ones, want %d", code, now, largeAtOnce)
+		}
+		time.Sleep(patient / 2)
+		close(let)
+		for range 10 {
+			if code := <-answers; code != http.StatusOK {
+				t.Errorf("one that has waited: %d", code)
+			}
+		}
+		if most != largeAtOnce {
+			t.Errorf("%d at once, want %d", most, largeAtOnce)
+		}
+	})
+}
+
 // TestDrain: at the end what is being answered is answered, who is told what
 // happens is told no more, and nobody else is let in.
 func TestDrain(t *testing.T) {
