@@ -30,6 +30,7 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Shared":          testShared,
 	"Keys":            testKeys,
 	"Prune":           testPrune,
+	"Transfer":        testTransfer,
 }
 
 func TestSQLite(t *testing.T) {

@@ -115,26 +115,14 @@ func (t *tx) events(k key) (map[series.EventType]*registered, error) {
 
 // puts returns what is to be put where: none if all of it is there.
 func (t *tx) puts(k key, events map[series.EventType]*registered, samples []series.Sample) ([]*put, error) {
-	there := make(map[place][]byte)
-	looked := make(map[int64]bool)
 	for _, s := range samples {
 		if events[s.Event] == nil {
 			return nil, &UnregisteredError{s.Event}
 		}
-		if looked[s.Time] {
-			continue
-		}
-		looked[s.Time] = true
-		err := t.query(func(r row) error {
-			var id int64
-			var value []byte
-			err := r.Scan(&id, &value)
-			there[place{s.Time, id}] = value
-			return err
-		}, "SELECT series, value FROM points WHERE key = ? AND ts = ?", k[:], s.Time)
-		if err != nil {
-			return nil, err
-		}
+	}
+	there, err := t.there(k, samples)
+	if err != nil {
+		return nil, err
 	}
 	var puts []*put
 	at := make(map[place]*put)
@@ -157,7 +145,6 @@ func (t *tx) puts(k key, events map[series.EventType]*registered, samples []seri
 			continue
 		}
 		w.isNew = false
-		var err error
 		if w.old, err = series.Decode(e.kind, stored); err != nil {
 			return nil, fmt.Errorf("the value of %s at %d: %w", s.Event, s.Time, err)
 		}
@@ -180,6 +167,29 @@ func (t *tx) puts(k key, events map[series.EventType]*registered, samples []seri
 		return nil, once
 	}
 	return changes, nil
+}
+
+// there returns what is stored at the times of samples.
+func (t *tx) there(k key, samples []series.Sample) (map[place][]byte, error) {
+	there := make(map[place][]byte)
+	looked := make(map[int64]bool)
+	for _, s := range samples {
+		if looked[s.Time] {
+			continue
+		}
+		looked[s.Time] = true
+		err := t.query(func(r row) error {
+			var id int64
+			var value []byte
+			err := r.Scan(&id, &value)
+			there[place{s.Time, id}] = value
+			return err
+		}, "SELECT series, value FROM points WHERE key = ? AND ts = ?", k[:], s.Time)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return there, nil
 }
 
 // A foldKey is where a fold is within the rows of a key.
