@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"owl/archive/series"
 	"owl/archive/store"
@@ -62,8 +63,19 @@ func (q *request) fail(err error) {
 	if r.status == http.StatusServiceUnavailable {
 		header.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
-	detail := quoted(r.detail)
+	detail := quoted(shortened(r.detail))
 	q.answerJSON(r.status, fmt.Appendf(nil, `{"detail":%s,"error":%s}`, detail, detail))
+}
+
+// longestDetail is how many octets the text of an error has at most. Some quote
+// what the client has sent, which may be long.
+const longestDetail = 512
+
+func shortened(s string) string {
+	if len(s) <= longestDetail {
+		return s
+	}
+	return strings.ToValidUTF8(s[:longestDetail], "") + "…"
 }
 
 // retryAfter is how many seconds a client is asked to wait.

@@ -1,10 +1,7 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -43,16 +40,9 @@ func (q *request) writePoint() error {
 	if err != nil {
 		return err
 	}
-	point := members(body)
-	for _, name := range []string{"ts", "val"} {
-		if point[name] == nil {
-			return bad("Required field %s not provided in request", name)
-		}
-		if name == "ts" {
-			if _, err := series.ParseTime(point[name]); err != nil {
-				return err
-			}
-		}
+	point, err := series.ParsePoint(body)
+	if err != nil {
+		return err
 	}
 	summary, ok := series.ParseSummaryPath(q.summary)
 	switch _, known := series.EventType(q.event).Kind(); {
@@ -63,8 +53,9 @@ func (q *request) writePoint() error {
 	case summary != series.Base:
 		return bad("Only base summary-type allowed for writing. Cannot use %s", q.summary)
 	}
-	b := batch{request: q}
-	if err := b.add(point["ts"], series.EventType(q.event), point["val"]); err != nil {
+	point.Event = series.EventType(q.event)
+	b := &batch{request: q}
+	if err := b.add(point); err != nil {
 		return err
 	}
 	return b.write()
@@ -76,8 +67,8 @@ func (q *request) writeBulk() error {
 	if err != nil {
 		return err
 	}
-	b := batch{request: q}
-	if err := b.parse(body); err != nil {
+	b := &batch{request: q}
+	if err := series.ParseBulk(body, b.add); err != nil {
 		return err
 	}
 	return b.write()
@@ -87,7 +78,7 @@ func (q *request) writeBulk() error {
 type batch struct {
 	*request
 	samples []series.Sample
-	at      map[instant]int // where in samples; of clients who may not have two at one time it is not told
+	at      map[instant]int // which sample is of it
 }
 
 // An instant is what there is one value for.
@@ -96,57 +87,13 @@ type instant struct {
 	time  int64
 }
 
-// parse reads the body of a bulk request: {"data": [{"ts": T, "val": [{"event-type":
-// E, "val": V}, …]}, …]}. It is JSON.
-func (b *batch) parse(body []byte) error {
-	data := members(body)["data"]
-	if data == nil {
-		return bad("Request must contain 'data' element")
-	}
-	items, err := elements(data)
-	if err != nil {
-		return bad("The 'data' element must be an array")
-	}
-	i := 0
-	for item := range items {
-		i++
-		point := members(item)
-		for _, name := range []string{"ts", "val"} {
-			if point[name] == nil {
-				return bad("Missing %s field in provided data list at position %d", name, i)
-			}
-		}
-		values, err := elements(point["val"])
-		if err != nil {
-			return bad("'val' field must be an array in provided data list at position %d", i)
-		}
-		j := 0
-		for v := range values {
-			j++
-			value := members(v)
-			for _, name := range []string{"event-type", "val"} {
-				if value[name] == nil {
-					return bad("Missing %s field at data item %d in value %d ", name, i, j)
-				}
-			}
-			var event series.EventType
-			if json.Unmarshal(value["event-type"], &event) != nil {
-				return bad("Field event-type must be a string at data item %d in value %d", i, j)
-			}
-			if err := b.add(point["ts"], event, value["val"]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // add adds a point to a batch.
-func (b *batch) add(ts []byte, event series.EventType, raw []byte) error {
+func (b *batch) add(w series.Written) error {
 	if len(b.samples) == MaxPoints {
 		return refuse(http.StatusRequestEntityTooLarge, "Request has more than %d points", MaxPoints)
 	}
-	at, err := series.ParseTime(ts)
+	event := w.Event
+	at, err := series.ParseTime(w.Time)
 	if err != nil {
 		return err
 	}
@@ -154,7 +101,7 @@ func (b *batch) add(ts []byte, event series.EventType, raw []byte) error {
 	if !ok {
 		return bad("Invalid event type %s", event)
 	}
-	value, err := series.Parse(kind, raw)
+	value, err := series.Parse(kind, w.Value)
 	if err != nil {
 		return b.sooner(event, at, kind, err)
 	}
@@ -228,30 +175,4 @@ func (b *batch) store() (store.Outcome, error) {
 			return outcome, err
 		}
 	}
-}
-
-// members returns the members of a JSON object, the last one of each name; nil if
-// it is none.
-func members(raw []byte) map[string]json.RawMessage {
-	var m map[string]json.RawMessage
-	if json.Unmarshal(raw, &m) != nil {
-		return nil
-	}
-	return m
-}
-
-// elements returns the elements of a JSON array, one at a time.
-func elements(raw []byte) (iter.Seq[json.RawMessage], error) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := d.Token(); err != nil || t != json.Delim('[') {
-		return nil, errors.New("no array")
-	}
-	return func(yield func(json.RawMessage) bool) {
-		for d.More() {
-			var e json.RawMessage
-			if d.Decode(&e) != nil || !yield(e) {
-				return
-			}
-		}
-	}, nil
 }

@@ -158,7 +158,7 @@ func TestBadWrites(t *testing.T) {
 		`{"data": [7]}`:  "Missing ts field in provided data list at position 1",
 		`{"data": [{"ts": 1, "val": []}, {"TS": 1, "val": []}]}`:                  "Missing ts field in provided data list at position 2",
 		`{"data": [{"ts": 1, "val": [7]}]}`:                                       "Missing event-type field at data item 1 in value 1 ",
-		`{"data": [{"ts": 1, "val": [{"event-type": 7, "val": 1}]}]}`:             "Field event-type must be a string at data item 1 in value 1",
+		`{"data": [{"ts": 1, "val": [{"event-type": 7, "val": 1}]}]}`:             "Field event-type must be a text at data item 1 in value 1",
 		`{"data": [{"ts": null, "val": [{"event-type": "failures", "val": 1}]}]}`: "Time must be a unix timestamp",
 		`{"data": [{"ts": 1e30, "val": [{"event-type": "failures", "val": 1}]}]}`: "Time must be a unix timestamp",
 		`{"data": [{"ts": [1], "val": [{"event-type": "failures", "val": 1}]}]}`:  "Time must be a unix timestamp",
