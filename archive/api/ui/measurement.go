@@ -172,6 +172,18 @@ func folded(f *series.Fold, r *store.Reading) error {
 	return f.Add(r.Value)
 }
 
+// numberOf returns a number, or the sum of those of a window.
+func numberOf(r *store.Reading) figure {
+	n, ok := r.Value.Number()
+	if r.Fold != nil {
+		n, ok = r.Fold.Number(series.Aggregation)
+	}
+	if !ok {
+		return unknown
+	}
+	return figure(n)
+}
+
 // A loss is how many packets of how many were lost.
 type loss struct{ lost, sent int64 }
 

@@ -222,18 +222,23 @@ func (c *course) at(t int64) *point {
 // direction reads what there is of a measurement, nil for none: in windows, and its
 // losses in windows of values, too; 0 stands for the values themselves.
 func (h *handler) direction(ctx context.Context, m *measurement, s span, now, window, values int64) (*direction, error) {
-	d := &direction{Totals: noTotals(), Gaps: []gap{}, Omitted: []string{}, Time: []int64{}}
 	if m == nil {
-		return d, nil
+		return &direction{Totals: noTotals(), Gaps: []gap{}, Omitted: []string{}, Time: []int64{}}, nil
 	}
-	d.Key, d.Kind, d.step = m.Key, m.kind(), m.step
-	d.URI = "/esmond/perfsonar/archive/" + m.Key + "/"
-	d.Source, d.Destination = nameOf(m.Source, m.InputSource), nameOf(m.Destination, m.InputDestination)
-	c := &course{direction: d, window: window, points: make(map[int64]*point), all: series.NewFold(series.Histogram)}
-	told, err := h.follow(ctx, m, s, values, c)
+	omitted := []string{}
+	c, told, tooMany, err := h.follow(ctx, m, s, window, values, omitted)
+	for errors.Is(err, errTooMany) { // half of a series would be taken for all
+		omitted = append(omitted, string(tooMany))
+		c, told, tooMany, err = h.follow(ctx, m, s, window, values, omitted)
+	}
 	if err != nil {
 		return nil, err
 	}
+	d := c.direction
+	d.Key, d.Kind, d.step = m.Key, m.kind(), m.step
+	d.URI = "/esmond/perfsonar/archive/" + m.Key + "/"
+	d.Source, d.Destination = nameOf(m.Source, m.InputSource), nameOf(m.Destination, m.InputDestination)
+	d.Omitted = omitted
 	c.write()
 	if values > 0 {
 		d.step = values
@@ -252,64 +257,58 @@ func (h *handler) direction(ctx context.Context, m *measurement, s span, now, wi
 	return d, nil
 }
 
-// follow reads the series of a measurement.
-func (h *handler) follow(ctx context.Context, m *measurement, s span, values int64, c *course) (told []failure, err error) {
-	suffix := ""
+// newCourse returns a course of which nothing is known, in windows.
+func newCourse(window int64) *course {
+	d := &direction{Totals: noTotals(), Gaps: []gap{}, Omitted: []string{}, Time: []int64{}}
+	return &course{direction: d, window: window, points: make(map[int64]*point), all: series.NewFold(series.Histogram)}
+}
+
+// follow reads the series of a measurement, but for some. With errTooMany comes the
+// one that has too many readings.
+func (h *handler) follow(ctx context.Context, m *measurement, s span, window, values int64, but []string) (c *course, told []failure, tooMany series.EventType, err error) {
+	c = newCourse(window)
+	suffix := series.EventType("")
 	if m.round {
 		suffix = "-bidir"
 	}
-	sum := func(total *figure, of func(*point) *figure) func(int64, *store.Reading) error {
-		return func(at int64, r *store.Reading) error {
-			n, _ := r.Value.Number()
-			if r.Fold != nil {
-				n, _ = r.Fold.Number(series.Aggregation)
+	read := func(t series.EventType, by series.Summary, window, most int64, take func(int64, *store.Reading) error) {
+		if err == nil && !slices.Contains(but, string(t)) {
+			if err = h.read(ctx, m, t, by, s, window, most, take); err != nil {
+				tooMany = t
 			}
-			add(total, figure(n))
-			add(of(c.at(at)), figure(n))
-			return nil
 		}
 	}
-	reorders, duplicates, errs := series.EventType("packet-reorders"+suffix), series.EventType("packet-duplicates"+suffix), series.EventType("time-error-estimates")
-	for _, part := range []struct {
-		event  series.EventType
-		by     series.Summary
-		window int64
-		most   int64
-		take   func(int64, *store.Reading) error
-	}{
-		{m.delays, m.summaryFor(m.delays, c.window), c.window, 2 * mostPoints, func(at int64, r *store.Reading) error {
-			p := c.at(at)
-			if p.delays == nil {
-				p.delays = series.NewFold(series.Histogram)
-			}
-			return errors.Join(folded(p.delays, r), folded(c.all, r))
-		}},
-		{m.losses, m.summaryFor(m.losses, values), values, 2 * mostValues, func(at int64, r *store.Reading) error {
-			c.lose(at, lossOf(r))
-			return nil
-		}},
-		{reorders, m.summaryFor(reorders, c.window), c.window, 2 * mostValues, sum(&c.Totals.Reordered, func(p *point) *figure { return &p.reordered })},
-		{duplicates, m.summaryFor(duplicates, c.window), c.window, 2 * mostValues, sum(&c.Totals.Duplicated, func(p *point) *figure { return &p.duplicated })},
-		// The greatest cannot be told from a sum.
-		{errs, series.Summary{}, c.window, 2 * mostValues, func(at int64, r *store.Reading) error {
-			n, _ := r.Value.Number()
-			greatest(&c.Totals.ClockError, figure(n))
-			greatest(&c.at(at).clockErrors, figure(n))
-			return nil
-		}},
-		{failures, series.Summary{}, 0, mostFailures, func(at int64, r *store.Reading) error {
-			told = append(told, failuresOf(at, r.Value)...)
-			return nil
-		}},
-	} {
-		err := h.read(ctx, m, part.event, part.by, s, part.window, part.most, part.take)
-		if errors.Is(err, errTooMany) {
-			c.Omitted = append(c.Omitted, string(part.event))
-		} else if err != nil {
-			return nil, err
+	read(m.delays, m.summaryFor(m.delays, window), window, 2*mostValues, func(at int64, r *store.Reading) error {
+		p := c.at(at)
+		if p.delays == nil {
+			p.delays = series.NewFold(series.Histogram)
 		}
+		return errors.Join(folded(p.delays, r), folded(c.all, r))
+	})
+	read(m.losses, m.summaryFor(m.losses, values), values, 2*mostValues, func(at int64, r *store.Reading) error {
+		c.lose(at, lossOf(r))
+		return nil
+	})
+	sum := func(t series.EventType, total *figure, of func(*point) *figure) {
+		read(t, m.summaryFor(t, window), window, 2*mostValues, func(at int64, r *store.Reading) error {
+			add(total, numberOf(r))
+			add(of(c.at(at)), numberOf(r))
+			return nil
+		})
 	}
-	return told, nil
+	sum("packet-reorders"+suffix, &c.Totals.Reordered, func(p *point) *figure { return &p.reordered })
+	sum("packet-duplicates"+suffix, &c.Totals.Duplicated, func(p *point) *figure { return &p.duplicated })
+	// The greatest cannot be told from a sum.
+	read("time-error-estimates", series.Summary{}, window, 2*mostValues, func(at int64, r *store.Reading) error {
+		greatest(&c.Totals.ClockError, numberOf(r))
+		greatest(&c.at(at).clockErrors, numberOf(r))
+		return nil
+	})
+	read(failures, series.Summary{}, 0, mostFailures, func(at int64, r *store.Reading) error {
+		told = append(told, failuresOf(at, r.Value)...)
+		return nil
+	})
+	return c, told, tooMany, err
 }
 
 // lose adds what was lost at a time.

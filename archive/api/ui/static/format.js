@@ -9,11 +9,11 @@ export const number = (n) => (n === null || n === undefined ? '–' : count.form
 export function milliseconds(ms) {
   if (ms === null || ms === undefined) return '–';
   const size = Math.abs(ms);
-  if (size === 0) return '0';
-  if (size < 0.01) return ms.toPrecision(1);
-  if (size < 10) return ms.toFixed(2);
-  if (size < 1000) return ms.toFixed(1);
-  return ms.toFixed(0);
+  let text = size.toFixed(0);
+  if (size > 0 && size < 0.01) text = size.toPrecision(1);
+  else if (size > 0 && size < 10) text = size.toFixed(2);
+  else if (size > 0 && size < 1000) text = size.toFixed(1);
+  return ms < 0 ? `−${text}` : text;
 }
 
 /** The same with its unit. */
