@@ -26,8 +26,11 @@ Without a command it serves the archive until SIGTERM or Ctrl-C.
 
    key            who may write: add NAME prints a new key, which is shown this once;
                   list shows all names, revoke NAME has a key end at once
-   import         take in what powstream has written (a DIR of .owp files); again,
-                  too, which changes nothing
+   export         write all there is as JSON lines, to a FILE or to the standard
+                  output
+   import         take in what export has written (FILEs; - is the standard input)
+                  and what powstream has written (a DIR of .owp files); again, too,
+                  which changes nothing
    backup         write a copy of a STORE that is a file to a new FILE, while others
                   use it
    prune          remove what --retention does not keep, now
@@ -127,6 +130,7 @@ var takes = map[string]struct {
 	"": {options: []string{"access-log", "allow-write", "cors", "listen", "max-connections", "retention", "tls-cert", "tls-key", "trust-proxy"},
 		want: "a command: key, export, import, backup, forecast, prune or check"},
 	"key":    {options: []string{"json"}, least: 1, most: 2, want: "add NAME, list or revoke NAME"},
+	"export": {most: 1},
 	"import": {options: []string{"agent", "destination", "source"}, least: 1, most: math.MaxInt, want: "files, a URL or a directory"},
 	"backup": {least: 1, most: 1, want: "a file that is not there yet"},
 	"prune":  {options: []string{"retention"}},
@@ -156,8 +160,10 @@ func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func
 		err = o.serve(ctx, hangup, log, stderr)
 	case "key":
 		err = o.keys(ctx, log, stdout, stderr)
+	case "export":
+		err = o.export(ctx, log, stdout)
 	case "import":
-		err = o.importAll(ctx, log, stdin, stdout)
+		err = o.importAll(ctx, log, stdin, stdout, stderr)
 	case "backup":
 		err = o.backup(ctx, log, stdout)
 	case "prune":

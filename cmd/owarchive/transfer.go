@@ -9,35 +9,96 @@ import (
 	"os"
 
 	"owl/archive/store"
+	"owl/internal/aside"
 )
 
-// importAll is the command import: each operand is of the kind that it looks like.
-func (o *options) importAll(ctx context.Context, log *slog.Logger, stdin io.Reader, stdout io.Writer) error {
+// export is the command of that name.
+func (o *options) export(ctx context.Context, log *slog.Logger, stdout io.Writer) error {
+	st, err := o.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if len(o.operands) == 0 || o.operands[0] == "-" {
+		_, err := st.Export(ctx, stdout)
+		return err
+	}
+	path := o.operands[0]
+	done, err := exportFile(ctx, st, path)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %d measurements, %d values and %d summaries exported\n", path, done.Measurements, done.Values, done.Summaries)
+	return err
+}
+
+// exportFile writes what an archive has to a file, which has its name once it is
+// whole.
+func exportFile(ctx context.Context, st *store.Store, path string) (done store.Transferred, err error) {
+	f, err := aside.Replace(path, program.Name)
+	if err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if done, err = st.Export(ctx, f); err != nil {
+		return done, err
+	}
+	return done, f.Commit()
+}
+
+// importAll is the command import. What is wrong with one of several does not keep
+// the others out; the error is of all of them.
+func (o *options) importAll(ctx context.Context, log *slog.Logger, stdin io.Reader, stdout, stderr io.Writer) error {
 	st, err := o.open(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
 	say := func(line string) { fmt.Fprintln(stdout, line) }
-	var errs []error
+	failed := 0
 	for _, from := range o.operands {
-		if err := o.importOne(ctx, st, from, stdin, say); err != nil {
-			errs = append(errs, err)
+		err := o.importOne(ctx, st, from, stdin, say)
+		switch {
+		case err == nil:
+			continue
+		case ctx.Err() != nil, len(o.operands) == 1:
+			return err
 		}
-		if ctx.Err() != nil {
-			break
-		}
+		program.Refuse(stderr, err)
+		failed++
 	}
-	return errors.Join(errs...)
+	if failed > 0 {
+		return fmt.Errorf("%d of %d were not imported", failed, len(o.operands))
+	}
+	return nil
 }
 
+// importOne imports what from is by its looks.
 func (o *options) importOne(ctx context.Context, st *store.Store, from string, stdin io.Reader, say func(string)) error {
-	info, err := os.Stat(from)
+	if from == "-" {
+		return importLines(ctx, st, stdin, "the standard input", say)
+	}
+	f, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	if info.IsDir() {
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
 		return importTree(ctx, st, from, o.tree, say)
 	}
-	return fmt.Errorf("%s: want a directory", from)
+	return importLines(ctx, st, f, from, say)
+}
+
+// importLines imports what export has written.
+func importLines(ctx context.Context, st *store.Store, r io.Reader, name string, say func(string)) error {
+	done, err := st.Import(ctx, r)
+	say(fmt.Sprintf("%s: %d measurements; %d values and %d summaries are new", name, done.Measurements, done.Values, done.Summaries))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
