@@ -87,7 +87,7 @@ func readSpec(o *member.Object) (*Spec, error) {
 	if o.Since(schema, 3, "label") {
 		s.Label = o.String("label")
 	}
-	s.Raw = o.Bool("output-raw", false)
+	s.Raw = o.Bool("output-raw", s.Archiver == "flent") // whose data files have each packet
 	data := o.Any("data")
 	o.Done()
 	if err := o.Err(); err != nil {

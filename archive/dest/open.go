@@ -10,6 +10,7 @@ import (
 
 	"owl/archive"
 	"owl/archive/dest/esmond"
+	"owl/archive/dest/flent"
 	"owl/archive/dest/kafka"
 	"owl/archive/dest/postgresql"
 	"owl/archive/dest/rabbitmq"
@@ -21,7 +22,7 @@ import (
 type opener func(o *member.Object, s *archive.Spec) (archive.Opened, error)
 
 // Names are the archivers that there are.
-var Names = []string{"bitbucket", "esmond", "exec", "failer", "file", "http", "kafka", "postgresql", "rabbitmq", "snmptrap", "syslog", "tcp", "udp"}
+var Names = []string{"bitbucket", "esmond", "exec", "failer", "file", "flent", "http", "kafka", "postgresql", "rabbitmq", "snmptrap", "syslog", "tcp", "udp"}
 
 // openerOf returns the opener of an archiver; nil: there is none.
 func openerOf(archiver string) opener {
@@ -36,6 +37,8 @@ func openerOf(archiver string) opener {
 		return openFailer
 	case "file":
 		return openFile
+	case "flent":
+		return flent.Open
 	case "http":
 		return openHTTP
 	case "kafka":

@@ -22,7 +22,7 @@ const longestName = 250
 // host's zone, and the title, if it has one. Of the title only letters, digits and
 // hyphens of ASCII stay.
 func FileName(test string, start time.Time, title, suffix string) string {
-	name := test + "-" + start.Local().Format("2006-01-02T150405.000000")
+	name := test + "-" + start.Local().Format(nameForm)
 	if title != "" {
 		title = strings.Map(func(r rune) rune {
 			switch {
@@ -85,3 +85,17 @@ const (
 	minStep = time.Millisecond
 	maxStep = 24 * time.Hour
 )
+
+// NameTime returns the time in the name of a file about a test; ok is false if it
+// is none.
+func NameTime(name, test string) (at time.Time, ok bool) {
+	rest, ok := strings.CutPrefix(name, test+"-")
+	if !ok || len(rest) <= len(nameForm) || !strings.HasSuffix(name, Suffix) && !strings.HasSuffix(name, OldSuffix) {
+		return time.Time{}, false
+	}
+	at, err := time.ParseInLocation(nameForm, rest[:len(nameForm)], time.Local)
+	return at, err == nil
+}
+
+// nameForm is how names have times.
+const nameForm = "2006-01-02T150405.000000"

@@ -1,0 +1,6 @@
+package result
+
+// A RawPacket is an element of raw-packets, as a reader of the document decodes it
+// from JSON, in which times and numbers keep all their digits. Recv is zero of a
+// packet that was lost.
+type RawPacket = rawDocument
