@@ -95,7 +95,31 @@ func (w *world) register(r registration) string {
 // write writes values of a time: JSON, by event type.
 func (w *world) write(key string, at int64, values map[string]string) {
 	w.t.Helper()
-	var all []series.Sample
+	w.put(key, w.samples(at, values))
+}
+
+// writeAll writes minutes.
+func (w *world) writeAll(key string, all []minute) {
+	w.t.Helper()
+	for some := range slices.Chunk(all, 100) {
+		var samples []series.Sample
+		for i := range some {
+			samples = append(samples, w.samples(some[i].at, some[i].values())...)
+		}
+		w.put(key, samples)
+	}
+}
+
+func (w *world) put(key string, all []series.Sample) {
+	w.t.Helper()
+	if _, err := w.store.Write(w.t.Context(), key, all); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// samples are values of a time.
+func (w *world) samples(at int64, values map[string]string) (all []series.Sample) {
+	w.t.Helper()
 	for name, text := range values {
 		kind, ok := series.EventType(name).Kind()
 		if !ok {
@@ -107,9 +131,7 @@ func (w *world) write(key string, at int64, values map[string]string) {
 		}
 		all = append(all, series.Sample{Time: at, Event: series.EventType(name), Value: v})
 	}
-	if _, err := w.store.Write(w.t.Context(), key, all); err != nil {
-		w.t.Fatal(err)
-	}
+	return all
 }
 
 // ask gets an address and returns the answer.
@@ -248,9 +270,9 @@ func TestPairEqualsRecomputation(t *testing.T) {
 			key := w.register(registration{source: "192.0.2.1", destination: "192.0.2.2", bare: test.bare})
 			rng := rand.New(rand.NewPCG(1, uint64(test.minutes)))
 			all := noise(rng, base, test.minutes)
-			for _, i := range rng.Perm(len(all)) { // in any order
-				w.write(key, all[i].at, all[i].values())
-			}
+			mixed := slices.Clone(all)
+			rng.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+			w.writeAll(key, mixed)
 			var got pairAnswer
 			w.get(fmt.Sprintf("/api/pair?source=192.0.2.1&destination=192.0.2.2&from=%d&to=%d", test.from, test.to), &got)
 			if got.Window != test.window || got.WorstWindow != 60 && test.window < 86400 {
@@ -337,9 +359,7 @@ func TestGridEqualsRecomputation(t *testing.T) {
 				continue
 			}
 			w.now = now
-			for _, m := range all[p] {
-				w.write(key, m.at, m.values())
-			}
+			w.writeAll(key, all[p])
 		}
 	}
 	var got gridAnswer
