@@ -1,22 +1,19 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/cmd/internal/archiving/archivingtest"
 	"owl/internal/testprog"
 )
 
@@ -30,104 +27,6 @@ func serveTests(t *testing.T) (addr string) {
 	p := testprog.Start(t, exec.Command(testprog.Build(t, "owl/cmd/owampd"), "-Z", "-f", "-c", dir, "-d", dir, "-R", dir, "-S", "127.0.0.1:0"))
 	at := regexp.MustCompile(`listening on (\S+)\n`)
 	return at.FindStringSubmatch(p.Await(t, p.Stderr, "its address", at.MatchString))[1]
-}
-
-// get returns what an archive answers with, into v.
-func (a *owarchive) get(t *testing.T, path string, v any) {
-	t.Helper()
-	code, body := send(t, http.DefaultClient, http.MethodGet, a.url+path, "", "")
-	if code != http.StatusOK {
-		t.Fatalf("%s: %d %s", path, code, body)
-	}
-	if err := json.Unmarshal([]byte(body), v); err != nil {
-		t.Fatalf("%s: %v in %s", path, err, body)
-	}
-}
-
-// A registration is a measurement as an archive answers with it.
-type registration struct {
-	URI        string `json:"uri"`
-	EventTypes []struct {
-		Name string `json:"event-type"`
-	} `json:"event-types"`
-	all map[string]any
-}
-
-func (r *registration) UnmarshalJSON(text []byte) error {
-	type plain registration
-	return errors.Join(json.Unmarshal(text, (*plain)(r)), json.Unmarshal(text, &r.all))
-}
-
-// plain returns it without what each archive makes up.
-func (r *registration) plain() map[string]any {
-	m := maps.Clone(r.all)
-	for _, name := range []string{"url", "uri", "metadata-key"} {
-		delete(m, name)
-	}
-	var types []any
-	for _, e := range r.EventTypes {
-		types = append(types, e.Name)
-	}
-	m["event-types"] = types
-	return m
-}
-
-// find returns the one measurement of so many packets that an archive has, and
-// what reads it; nil: there is none yet.
-func (a *owarchive) find(t *testing.T, packets int) (*registration, reading) {
-	t.Helper()
-	var all []registration
-	a.get(t, fmt.Sprintf("/esmond/perfsonar/archive/?sample-size=%d", packets), &all)
-	if len(all) == 0 {
-		return nil, nil
-	}
-	if len(all) > 1 {
-		t.Fatalf("%+v, want one measurement", all)
-	}
-	return &all[0], func(event string) map[int64]json.RawMessage {
-		var points []struct {
-			Time int64           `json:"ts"`
-			Val  json.RawMessage `json:"val"`
-		}
-		a.get(t, all[0].URI+event+"/base?time-start=0&limit=100000", &points)
-		values := make(map[int64]json.RawMessage)
-		for _, p := range points {
-			values[p.Time] = p.Val
-		}
-		return values
-	}
-}
-
-// awaitPoints waits until an archive has a measurement of so many packets with
-// points at these seconds.
-func (a *owarchive) awaitPoints(t *testing.T, packets int, sums map[int64]*sum) reading {
-	t.Helper()
-	var read reading
-	testprog.Until(t, fmt.Sprintf("%d points", len(sums)), func() error {
-		if _, read = a.find(t, packets); read == nil {
-			return fmt.Errorf("no measurement of %d packets", packets)
-		}
-		sent := read("packet-count-sent")
-		for at := range sums {
-			if sent[at] == nil {
-				return fmt.Errorf("%d points, none at %d", len(sent), at)
-			}
-		}
-		return nil
-	})
-	return read
-}
-
-// partSums are those of the sub-sessions in a directory.
-func partSums(t *testing.T, dir string) (files []string) {
-	t.Helper()
-	whole := wholeSums(t, dir)
-	for _, f := range glob(t, dir, "*.sum") {
-		if !slices.Contains(whole, f) {
-			files = append(files, f)
-		}
-	}
-	return files
 }
 
 // TestPowstream: what powstream measures comes to the archive over HTTP as its
@@ -165,26 +64,26 @@ func TestPowstream(t *testing.T) {
 	written(parts, 2)
 	b := start(t, path, "--listen", strings.TrimPrefix(a.url, "http://"))
 	for packets, files := range map[int]func() []string{
-		150: func() []string { return wholeSums(t, sessionDir) },
-		160: func() []string { return partSums(t, partDir) },
+		150: func() []string { return archivingtest.WholeSums(t, sessionDir) },
+		160: func() []string { return archivingtest.PartSums(t, partDir) },
 	} {
-		_, before := sumsOf(t, files())
-		b.awaitPoints(t, packets, before) // those that have waited
+		_, before := archivingtest.SumsOf(t, files())
+		archivingtest.Archive{URL: b.url}.Await(t, fmt.Sprintf("sample-size=%d", packets), before) // those that have waited
 	}
 	for _, p := range []*testprog.Process{sessions, parts} {
 		if code := p.Terminate(t); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 	}
-	width, want := sumsOf(t, wholeSums(t, sessionDir))
-	_, read := b.find(t, 150)
-	if diff := cmp.Diff(want, archived(t, read, width)); diff != "" {
+	width, want := archivingtest.SumsOf(t, archivingtest.WholeSums(t, sessionDir))
+	_, read := archivingtest.Archive{URL: b.url}.Find(t, "sample-size=150")
+	if diff := cmp.Diff(want, archivingtest.Archived(t, read, width)); diff != "" {
 		t.Errorf("sessions: the files (-), the archive (+)\n%s", diff)
 	}
-	width, want = sumsOf(t, partSums(t, partDir))
-	_, read = b.find(t, 160)
-	got := archived(t, read, width)
-	maps.DeleteFunc(got, func(at int64, _ *sum) bool { return want[at] == nil }) // a part that was cut has no file
+	width, want = archivingtest.SumsOf(t, archivingtest.PartSums(t, partDir))
+	_, read = archivingtest.Archive{URL: b.url}.Find(t, "sample-size=160")
+	got := archivingtest.Archived(t, read, width)
+	maps.DeleteFunc(got, func(at int64, _ *archivingtest.Sum) bool { return want[at] == nil }) // a part that was cut has no file
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("sub-sessions: the files (-), the archive (+)\n%s", diff)
 	}
@@ -197,16 +96,16 @@ func checkImported(t *testing.T, a *owarchive, files string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "archive.db")
 	told := runs(t, "--store", path, "import", "--source", "127.0.0.1", "--destination", "127.0.0.1", "--agent", "127.0.0.1", files)
-	if want := fmt.Sprintf("%s: %d files, ", files, len(glob(t, files, "*.owp"))); !strings.HasPrefix(told, want) {
+	if want := fmt.Sprintf("%s: %d files, ", files, len(archivingtest.Glob(t, files, "*.owp"))); !strings.HasPrefix(told, want) {
 		t.Errorf("told %q, want %q", told, want)
 	}
 	b := start(t, path)
-	from, readA := a.find(t, 150)
-	to, readB := b.find(t, 150)
+	from, readA := archivingtest.Archive{URL: a.url}.Find(t, "sample-size=150")
+	to, readB := archivingtest.Archive{URL: b.url}.Find(t, "sample-size=150")
 	if to == nil {
 		t.Fatal("nothing was imported as what it was")
 	}
-	if diff := cmp.Diff(from.plain(), to.plain()); diff != "" {
+	if diff := cmp.Diff(from.Plain(), to.Plain()); diff != "" {
 		t.Errorf("measured (-), imported (+)\n%s", diff)
 	}
 	for _, e := range from.EventTypes {

@@ -33,6 +33,7 @@ Without a command it serves the archive until SIGTERM or Ctrl-C.
                   which changes nothing
    backup         write a copy of a STORE that is a file to a new FILE, while others
                   use it
+   forecast       say what the archive takes and when the disk is full
    prune          remove what --retention does not keep, now
    check          say whether the archive is well, and what is in it
 
@@ -129,12 +130,13 @@ var takes = map[string]struct {
 }{
 	"": {options: []string{"access-log", "allow-write", "cors", "listen", "max-connections", "retention", "tls-cert", "tls-key", "trust-proxy"},
 		want: "a command: key, export, import, backup, forecast, prune or check"},
-	"key":    {options: []string{"json"}, least: 1, most: 2, want: "add NAME, list or revoke NAME"},
-	"export": {most: 1},
-	"import": {options: []string{"agent", "destination", "source"}, least: 1, most: math.MaxInt, want: "files, a URL or a directory"},
-	"backup": {least: 1, most: 1, want: "a file that is not there yet"},
-	"prune":  {options: []string{"retention"}},
-	"check":  {options: []string{"json"}},
+	"key":      {options: []string{"json"}, least: 1, most: 2, want: "add NAME, list or revoke NAME"},
+	"export":   {most: 1},
+	"import":   {options: []string{"agent", "destination", "source"}, least: 1, most: math.MaxInt, want: "files, a URL or a directory"},
+	"backup":   {least: 1, most: 1, want: "a file that is not there yet"},
+	"forecast": {options: []string{"json", "retention"}},
+	"prune":    {options: []string{"retention"}},
+	"check":    {options: []string{"json"}},
 }
 
 func main() {
@@ -166,6 +168,8 @@ func run(ctx context.Context, hangup <-chan struct{}, args []string, getenv func
 		err = o.importAll(ctx, log, stdin, stdout, stderr)
 	case "backup":
 		err = o.backup(ctx, log, stdout)
+	case "forecast":
+		err = o.forecast(ctx, log, stdout)
 	case "prune":
 		err = o.prune(ctx, log, stdout)
 	case "check":

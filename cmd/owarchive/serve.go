@@ -101,6 +101,7 @@ func (s *service) server() (*serve.Server, error) {
 		Origins:     s.options.origins,
 		Proxies:     s.options.proxies,
 		AllowWrite:  s.options.allow,
+		Retention:   func() []store.Rule { return *s.rules.Load() },
 		Log:         s.log,
 		Access:      s.access.logger(),
 		Registry:    reg,

@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"owl/archive/api/serve"
 	archivemetrics "owl/archive/metrics"
 	"owl/archive/queue"
+	"owl/archive/store"
 	"owl/internal/manual"
 	"owl/probe"
 	"owl/probe/clock"
@@ -157,6 +160,11 @@ func families() ([]manual.Item, error) {
 	if err := archivemetrics.Register(reg, queued, nil); err != nil {
 		return nil, err
 	}
+	forget, err := showArchive(reg)
+	if err != nil {
+		return nil, err
+	}
+	defer forget()
 	all, err := reg.Gather()
 	var items []manual.Item
 	for _, f := range all {
@@ -180,4 +188,22 @@ func families() ([]manual.Item, error) {
 		items = append(items, manual.Item{Name: f.GetName(), Term: term, Text: f.GetHelp()})
 	}
 	return items, err
+}
+
+// showArchive registers the metrics of a measurement archive with nothing in it,
+// which is there until it is forgotten.
+func showArchive(reg *prometheus.Registry) (forget func(), err error) {
+	dir, err := os.MkdirTemp("", "owl-man-")
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(context.Background(), filepath.Join(dir, "archive.db"), store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	_, err = serve.New(st, serve.Options{Registry: reg})
+	return func() {
+		_ = st.Close() // nothing was written
+		_ = os.RemoveAll(dir)
+	}, err
 }

@@ -1,15 +1,13 @@
 package serve
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"owl/archive/store"
 )
 
 // counters are what a server counts of its requests.
@@ -83,10 +81,13 @@ func (s *Server) register(reg prometheus.Registerer) error {
 			_, evicted := s.connections()
 			return float64(evicted)
 		}),
-	}
-	if cert := s.options.Certificate; cert != nil {
-		all = append(all, gauge("certificate_expiry_timestamp_seconds", "When the certificate of the measurement archive is no longer good, as Unix time.",
-			func() float64 { return float64(cert.Expires().Unix()) }))
+		gauge("certificate_expiry_timestamp_seconds", "When the certificate of the measurement archive is no longer good, as Unix time; +Inf: it has none.",
+			func() float64 {
+				if s.options.Certificate == nil {
+					return math.Inf(1)
+				}
+				return float64(s.options.Certificate.Expires().Unix())
+			}),
 	}
 	return registerAll(reg, all...)
 }
@@ -100,76 +101,4 @@ func registerAll(reg prometheus.Registerer, all ...prometheus.Collector) error {
 		return fmt.Errorf("registering the metrics of the measurement archive: %w", err)
 	}
 	return nil
-}
-
-// statsTime bounds a look at the store: a scrape does not wait for a slow disk.
-const statsTime = 5 * time.Second
-
-// A storeFamily has one value for a store.
-type storeFamily struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
-	value func(*store.Stats) float64
-	asked bool // of the database, which may not answer
-}
-
-func family(name, help string, kind prometheus.ValueType, value func(*store.Stats) float64) storeFamily {
-	return storeFamily{prometheus.NewDesc("owl_store_"+name, help, nil, nil), kind, value, false}
-}
-
-var storeFamilies = []storeFamily{
-	family("points_written_total", "Points that were written to the measurement archive.",
-		prometheus.CounterValue, func(s *store.Stats) float64 { return float64(s.Samples) }),
-	family("commits_total", "Transactions of the measurement archive, each of which was one wait for the disk.",
-		prometheus.CounterValue, func(s *store.Stats) float64 { return float64(s.Commits) }),
-	family("failing", "1 while the measurement archive cannot be written, else 0.",
-		prometheus.GaugeValue, func(s *store.Stats) float64 {
-			if s.Failing != nil {
-				return 1
-			}
-			return 0
-		}),
-	{prometheus.NewDesc("owl_store_measurements", "Measurements that are registered in the measurement archive.", nil, nil),
-		prometheus.GaugeValue, func(s *store.Stats) float64 { return float64(s.Measurements) }, true},
-	{prometheus.NewDesc("owl_store_size_bytes", "What the measurement archive takes on the disk, in octets.", nil, nil),
-		prometheus.GaugeValue, func(s *store.Stats) float64 { return float64(s.Octets) }, true},
-}
-
-var writesDesc = prometheus.NewDesc("owl_store_writes_total",
-	"Writes to the measurement archive, by what became of them: written, repeated (all of it was there already) or refused.", []string{"outcome"}, nil)
-
-// A collector shows a store.
-type collector struct {
-	stats   func(context.Context) (store.Stats, error)
-	created time.Time
-}
-
-// Describe implements [prometheus.Collector].
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, f := range storeFamilies {
-		ch <- f.desc
-	}
-	ch <- writesDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), statsTime)
-	defer cancel()
-	s, err := c.stats(ctx)
-	counter := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d, prometheus.CounterValue, v, c.created, labels...)
-	}
-	for _, f := range storeFamilies {
-		switch {
-		case f.asked && err != nil: // nobody knows
-		case f.kind == prometheus.CounterValue:
-			counter(f.desc, f.value(&s))
-		default:
-			ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(&s))
-		}
-	}
-	counter(writesDesc, float64(s.Written), "written")
-	counter(writesDesc, float64(s.Repeated), "repeated")
-	counter(writesDesc, float64(s.Refused), "refused")
 }

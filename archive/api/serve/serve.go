@@ -48,6 +48,10 @@ type Options struct {
 	Resolver    api.Resolver   // of hosts in searches; nil: the system's
 	Now         func() time.Time
 
+	// Retention returns the rules that the archive is pruned by, for the forecast
+	// among the metrics; nil: there are none.
+	Retention func() []store.Rule
+
 	Log      *slog.Logger          // nil: nobody wants to know
 	Access   *slog.Logger          // gets a line for each request; nil: nobody wants to know
 	Registry prometheus.Registerer // gets the server's own metrics; nil: nobody wants them
@@ -78,7 +82,7 @@ func New(st *store.Store, o Options) (*Server, error) {
 	rest := api.New(st, api.Options{Now: o.Now, Resolver: o.Resolver, Log: o.Log, AllowWrite: o.AllowWrite, MaxBody: o.MaxBody})
 	page := ui.New(st, ui.Options{Now: o.Now, Live: o.Live})
 	if o.Registry != nil {
-		if err := registerAll(o.Registry, &collector{stats: st.Stats, created: time.Now()}); err != nil {
+		if err := registerAll(o.Registry, newCollector(st, o.Retention)); err != nil {
 			return nil, err
 		}
 	}
