@@ -115,7 +115,7 @@ func TestCull(t *testing.T) {
 func TestCullSlash(t *testing.T) {
 	t.Parallel()
 	root := culled(t)
-	o := CullOptions{Now: now, Log: slog.New(slog.DiscardHandler)}
+	o := CullOptions{Now: now, Log: discard}
 	if n, err := Cull(t.Context(), root+"/f_parent.out/", &o); n != 1 || err != nil {
 		t.Errorf("%d removed, %v", n, err)
 	}
@@ -145,7 +145,7 @@ func TestCullFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(inside, 0o755) })
-	n, err := Cull(t.Context(), root, &CullOptions{TTL: 48 * time.Hour, Now: now, Log: slog.New(slog.DiscardHandler)})
+	n, err := Cull(t.Context(), root, &CullOptions{TTL: 48 * time.Hour, Now: now, Log: discard})
 	if n != 2 || fmt.Sprint(err) != "1 directories were not removed" {
 		t.Errorf("%d removed, %v", n, err)
 	}

@@ -36,6 +36,7 @@ type flowLog struct {
 	head     string // of an object
 	tail     string // of its meta
 	both     [2]columns
+	flow     flow // that is looked at
 }
 
 // columns are where what is known of a direction is in a row; -1: nowhere.
@@ -70,6 +71,7 @@ func openLog(in io.Reader, p protocol, o *Options) (*flowLog, error) {
 	if len(r.columns) == 0 { // and so no rows
 		return l, nil
 	}
+	l.flow.log = l
 	for _, d := range directions {
 		if err := l.place(d); err != nil {
 			return nil, &lineError{1, err}
@@ -145,7 +147,8 @@ type flow struct {
 // carried enough. An error says what in the row is not as it is to be, and dst is
 // as it was.
 func (l *flowLog) appendObject(dst []byte, w *row, d direction) (_ []byte, ok bool, err error) {
-	f := flow{log: l, row: w, columns: &l.both[d], other: &l.both[1-d]}
+	f := &l.flow
+	f.row, f.columns, f.other = w, &l.both[d], &l.both[1-d]
 	if f.bits, err = eightfold(w.cell(f.columns.octets)); err != nil {
 		return dst, false, fmt.Errorf("%v: octets: %w", d, err)
 	}

@@ -40,3 +40,6 @@ func (r *recorder) of(message, attribute string) (values []string) {
 	}
 	return values
 }
+
+// discard is for those who do not look at the log.
+var discard = slog.New(slog.DiscardHandler)

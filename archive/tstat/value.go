@@ -47,6 +47,8 @@ func parse(cell []byte) value {
 		case '0' <= c && c <= '9':
 		case c == '.' && point < 0:
 			point = i
+		case c == '.': // an address
+			return value{kind: text, text: cell}
 		default:
 			return parseFloat(cell)
 		}
@@ -124,7 +126,7 @@ func parseFloat(cell []byte) value {
 	}
 	f, err := strconv.ParseFloat(string(cell), 64)
 	switch {
-	case math.IsInf(f, 0) || math.IsNaN(f): // also of what is out of range
+	case math.IsInf(f, 0) || math.IsNaN(f), bytes.EqualFold(cell[1:], []byte("nan")): // also what is out of range, and -nan
 		return value{kind: notFinite}
 	case err != nil:
 		return value{kind: text, text: cell}
