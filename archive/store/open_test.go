@@ -31,6 +31,7 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Keys":            testKeys,
 	"Prune":           testPrune,
 	"Transfer":        testTransfer,
+	"Forecast":        testForecast,
 }
 
 func TestSQLite(t *testing.T) {
