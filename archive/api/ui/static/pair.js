@@ -168,15 +168,19 @@ function zoomTo(from, to) {
   pending = setTimeout(() => state.go({ from: a, to: b }), 150); // a wheel turns more than once
 }
 
+/** The times that are shown, of which the data may not have come yet. */
+const times = () => charts.plots[0]?.scales.x ?? { min: data.from, max: data.to };
+
 function zoom(by) {
-  const middle = (data.from + data.to) / 2;
-  const half = ((data.to - data.from) / 2) * by;
+  const { min, max } = times();
+  const [middle, half] = [(min + max) / 2, ((max - min) / 2) * by];
   zoomTo(middle - half, middle + half);
 }
 
 function pan(by) {
-  const step = (data.to - data.from) * by;
-  zoomTo(data.from + step, data.to + step);
+  const { min, max } = times();
+  const step = (max - min) * by;
+  zoomTo(min + step, max + step);
 }
 
 const after = (all, value) => all[(all.findIndex(([v]) => v === value) + 1) % all.length][0];

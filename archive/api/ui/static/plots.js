@@ -138,7 +138,8 @@ export class Charts {
       event.preventDefault();
       const at = u.posToVal(event.offsetX, 'x');
       const by = event.deltaY > 0 ? 1.5 : 1 / 1.5;
-      this.onSelect(at - (at - from) * by, at + (to - at) * by);
+      const { min, max } = u.scales.x; // a wheel turns again before the data of the last turn have come
+      this.onSelect(at - (at - min) * by, at + (max - at) * by);
     }, { passive: false });
     this.plots.push(u);
     return u;
