@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,9 +15,58 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"owl/archive/store"
+	"owl/internal/testserver"
 )
+
+// everywhere are the tests that hold whatever the store is; each has an address
+// of its own at which there is no archive yet.
+var everywhere = map[string]func(t *testing.T, address string){
+	"Transcript":   testTranscript,
+	"Guide":        testGuide,
+	"AllOrNothing": testAllOrNothing,
+	"Twice":        testTwice,
+	"Unregistered": testUnregistered,
+	"Span":         testSpan,
+	"Search":       testSearch,
+	"Pages":        testPages,
+	"Texts":        testTexts,
+}
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	for name, test := range everywhere {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, filepath.Join(t.TempDir(), "archive.db"))
+		})
+	}
+}
+
+func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
+	server := testserver.StartPostgreSQL(t, nil)
+	url := func(database string) string {
+		return fmt.Sprintf("postgres://owl:%s@%s/%s?sslmode=disable", testserver.Password, server.Address(), database)
+	}
+	conn, err := pgx.Connect(t.Context(), url("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for name, test := range everywhere {
+		database := strings.ToLower(name)
+		if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+database); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, url(database))
+		})
+	}
+}
 
 // An archive is one of a test: a store of its own, with a clock that stands, and
 // a key to write with.

@@ -55,8 +55,8 @@ const noon = 1397476800
 
 // guideArchive returns an archive that holds what the guide's answers show, and
 // 25 measurements more, which were never written.
-func guideArchive(t *testing.T, guide map[int]*printed) *archive {
-	a := newArchive(t, noon)
+func guideArchive(t *testing.T, address string, guide map[int]*printed) *archive {
+	a := openArchive(t, address, noon)
 	a.hosts = hosts{
 		"host1.example.net": {"10.1.1.1", "2001:db8::1"},
 		"host2.example.net": {"10.1.1.2", "2001:db8::2"},
@@ -139,9 +139,9 @@ func (a *archive) holdPoints(t testing.TB, key string, event series.EventType, u
 
 // Each request that the guide prints has the guide's answer, or finds what its
 // words say.
-func TestGuide(t *testing.T) {
+func testGuide(t *testing.T, address string) {
 	guide := readGuide(t)
-	a := guideArchive(t, guide)
+	a := guideArchive(t, address, guide)
 	var filler []string
 	for i := range 25 {
 		filler = append(filler, fmt.Sprintf("%032x", i))

@@ -264,7 +264,7 @@ func TestOpenAPI(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t, 5000, func(o *Options) { o.MaxBody = 10_000 })
 	d := described()
-	if r := a.get(t, "/openapi.json"); r.StatusCode != 200 || string(r.body) != string(openAPI) {
+	if r := a.get(t, "/openapi.json"); r.StatusCode != http.StatusOK || string(r.body) != string(openAPI) {
 		t.Errorf("status %d with %d octets", r.StatusCode, len(r.body))
 	}
 	if !strings.HasPrefix(d.OpenAPI, "3.1") {
@@ -362,7 +362,7 @@ func TestOpenAPI(t *testing.T) {
 // resourceOf returns what a path of the description names.
 func resourceOf(t *testing.T, path string) resource {
 	h := New(nil, Options{}).(*handler)
-	r, err := http.NewRequest("GET", "/perfsonar"+strings.NewReplacer("{", "", "}", "").Replace(path), nil)
+	r, err := http.NewRequest(http.MethodGet, "/perfsonar"+strings.NewReplacer("{", "", "}", "").Replace(path), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,12 +24,11 @@ func (r *reply) times(t testing.TB) string {
 
 // Spans of time include both ends. What is of later than now does not show, but
 // for an hour if the end is open.
-func TestSpan(t *testing.T) {
-	t.Parallel()
+func testSpan(t *testing.T, address string) {
 	const now = 10_000
-	a := newArchive(t, now)
+	a := openArchive(t, address, now)
 	uri := a.register(t, registration)
-	a.do(t, http.MethodPut, uri, points("packet-count-sent", -600, -1, 0, 300, 301, 9000, now, now+1, now+3600, now+3601), a.token()...).want(t, 201, "")
+	a.do(t, http.MethodPut, uri, points("packet-count-sent", -600, -1, 0, 300, 301, 9000, now, now+1, now+3600, now+3601), a.token()...).want(t, http.StatusCreated, "")
 	for query, want := range map[string]string{
 		"":                            "0 300 301 9000 10000",
 		"format=json":                 "0 300 301 9000 10000",
@@ -79,7 +78,7 @@ func TestSpan(t *testing.T) {
 		"time=x":                  "Time parameter must be an integer",
 		"time-start=2&time-end=1": "Requested start time must be less than end time",
 	} {
-		a.get(t, uri+"packet-count-sent/base?"+query).want(t, 400, want)
+		a.get(t, uri+"packet-count-sent/base?"+query).want(t, http.StatusBadRequest, want)
 	}
 	for path, want := range map[string]string{
 		"packet-count-sent/aggregations/600":  "[]", // not registered
@@ -92,10 +91,10 @@ func TestSpan(t *testing.T) {
 	} {
 		a.get(t, uri+path).is(t, want)
 	}
-	a.get(t, uri+"packet-count-sent/averages").want(t, 404, "Not found.")
-	a.get(t, uri+"packet-count-sent/base/x").want(t, 400, "Summary window parameter must be an integer")
-	a.get(t, uri+"no-such/base").want(t, 400, "Unsupported event type 'no-such' provided")
-	a.get(t, uri+"packet-count-sent/aggregation/300").want(t, 400, "Invalid summary type 'aggregation'")
+	a.get(t, uri+"packet-count-sent/averages").want(t, http.StatusNotFound, "Not found.")
+	a.get(t, uri+"packet-count-sent/base/x").want(t, http.StatusBadRequest, "Summary window parameter must be an integer")
+	a.get(t, uri+"no-such/base").want(t, http.StatusBadRequest, "Unsupported event type 'no-such' provided")
+	a.get(t, uri+"packet-count-sent/aggregation/300").want(t, http.StatusBadRequest, "Invalid summary type 'aggregation'")
 }
 
 // manyPoints writes so many points of a second each, from 0 on.
@@ -105,7 +104,7 @@ func (a *archive) manyPoints(t testing.TB, uri string, n int) {
 	for i := range n {
 		fmt.Fprintf(&b, `,{"ts":%d,"val":[{"event-type":"histogram-owdelay","val":{"34.30":%d,"34.40":7}}]}`, i, i+1)
 	}
-	a.do(t, http.MethodPut, uri, `{"data":[`+b.String()[1:]+`]}`, a.token()...).want(t, 201, "")
+	a.do(t, http.MethodPut, uri, `{"data":[`+b.String()[1:]+`]}`, a.token()...).want(t, http.StatusCreated, "")
 }
 
 // A series has pages of 1500 points, unless a client says otherwise, and a header
@@ -268,7 +267,7 @@ func TestNegotiation(t *testing.T) {
 			t.Errorf("%s, %q: %d %s, want %d %s", c.url, c.accept, r.StatusCode, r.Header.Get("Content-Type"), c.status, c.media)
 		}
 		if c.status == 406 {
-			r.want(t, 406, notAcceptable)
+			r.want(t, http.StatusNotAcceptable, notAcceptable)
 		}
 	}
 }
@@ -281,7 +280,7 @@ func TestCSV(t *testing.T) {
 		{"ts": 300, "val": [{"event-type": "packet-count-sent", "val": 600}, {"event-type": "packet-loss-rate", "val": {"numerator": 1, "denominator": 4}},
 			{"event-type": "histogram-owdelay", "val": {"34.30": 3, "-0.05": 1}}, {"event-type": "failures", "val": {"error": "a, \"b\""}}]},
 		{"ts": 360, "val": [{"event-type": "packet-count-sent", "val": 600}, {"event-type": "failures", "val": "=1+1"},
-			{"event-type": "histogram-owdelay", "val": {"=1+1": 1, "34.30": 1}}]}]}`, a.token()...).want(t, 201, "")
+			{"event-type": "histogram-owdelay", "val": {"=1+1": 1, "34.30": 1}}]}]}`, a.token()...).want(t, http.StatusCreated, "")
 	const statistics = "ts,mode,mean,minimum,maximum,percentile-25,median,percentile-75,percentile-95,variance,standard-deviation\r\n"
 	for path, want := range map[string]string{
 		"packet-count-sent/base":             "ts,val\r\n300,600.0\r\n360,600.0\r\n",
@@ -293,7 +292,7 @@ func TestCSV(t *testing.T) {
 		"path-mtu/base":                      "ts,val\r\n",
 	} {
 		r := a.get(t, uri+path+"?format=csv")
-		got, want := string(r.body), want
+		got := string(r.body)
 		if strings.HasSuffix(path, "statistics/0") { // sums of floating point numbers
 			got, want = rounded(t, got), rounded(t, want)
 		}

@@ -27,12 +27,14 @@ const (
 // What pScheduler's archiver sends is taken as it is, and so is what it sends
 // again because an answer was lost.
 func TestRecorded(t *testing.T) {
+	t.Parallel()
 	names, err := filepath.Glob(filepath.Join(recordings, "[0-9]*"))
 	if err != nil || len(names) < 10 {
 		t.Fatalf("%d recordings, %v", len(names), err)
 	}
 	for _, dir := range names {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
 			a := newArchive(t, transcriptNow, func(o *Options) {
 				o.AllowWrite = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} // one recording has no key
 			})

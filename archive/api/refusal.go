@@ -64,7 +64,7 @@ func (q *request) fail(err error) {
 		header.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	detail := quoted(shortened(r.detail))
-	q.answerJSON(r.status, fmt.Appendf(nil, `{"detail":%s,"error":%s}`, detail, detail))
+	_ = q.answerJSON(r.status, fmt.Appendf(nil, `{"detail":%s,"error":%s}`, detail, detail)) // short enough not to be sent yet
 }
 
 // longestDetail is how many octets the text of an error has at most. Some quote

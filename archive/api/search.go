@@ -18,7 +18,8 @@ const (
 	// says otherwise. It is esmond's; the REST guide speaks of 1000.
 	pageSize = 1500
 	// lookupTime is for how long the addresses of a host are asked for.
-	lookupTime = 5 * time.Second
+	lookupTime  = 5 * time.Second
+	hostLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
 	// longestHost is how many octets a name in the DNS may have.
 	longestHost = 253
 )
@@ -197,9 +198,7 @@ func (q *request) lookup(ctx context.Context, network, host string) []netip.Addr
 
 // isHostName reports whether the DNS may know a name; nobody else is asked.
 func isHostName(s string) bool {
-	return s != "" && len(s) <= longestHost && !strings.ContainsFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '.' || r == '_')
-	})
+	return s != "" && len(s) <= longestHost && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(hostLetters, r) })
 }
 
 // readMetadata answers GET of one measurement.

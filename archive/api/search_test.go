@@ -37,6 +37,7 @@ func (a *archive) sources(t testing.TB, query string) []string {
 }
 
 func TestMatchRule(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t, 1000)
 	a.hosts = hosts{
 		"both.example.net": {"192.0.2.1", "2001:db8::1"},
@@ -92,14 +93,14 @@ func TestMatchRule(t *testing.T) {
 	}
 }
 
-func TestSearch(t *testing.T) {
-	a := newArchive(t, 1000)
+func testSearch(t *testing.T, address string) {
+	a := openArchive(t, address, 1000)
 	one := a.register(t, registration)
 	a.register(t, between("192.0.2.10", "192.0.2.2", `, "ip-ttl": 64, "x": "ä%_'"`))
 	a.register(t, `{"subject-type": "network-element", "source": "192.0.2.20", "measurement-agent": "192.0.2.21", "tool-name": "ntp",
 		"input-source": "c", "event-types": [{"event-type": "ntp-offset"}]}`)
 	a.now = 2000
-	a.do(t, http.MethodPut, one, `{"data": [{"ts": 1500, "val": [{"event-type": "packet-count-sent", "val": 1}]}]}`, a.token()...).want(t, 201, "")
+	a.do(t, http.MethodPut, one, `{"data": [{"ts": 1500, "val": [{"event-type": "packet-count-sent", "val": 1}]}]}`, a.token()...).want(t, http.StatusCreated, "")
 	key := strings.Trim(strings.TrimPrefix(one, prefix), "/")
 	for query, want := range map[string]string{
 		"":                             "192.0.2.1 192.0.2.10 192.0.2.20",
@@ -182,8 +183,8 @@ func TestSearch(t *testing.T) {
 }
 
 // A search has pages, of which each says where the others are.
-func TestPages(t *testing.T) {
-	a := newArchive(t, 1000)
+func testPages(t *testing.T, address string) {
+	a := openArchive(t, address, 1000)
 	for i := range 25 {
 		a.register(t, between(fmt.Sprintf("192.0.2.%d", i), "192.0.2.99"))
 	}
@@ -243,6 +244,7 @@ func TestPages(t *testing.T) {
 
 // Answers have the prefix and the host by which they were asked for.
 func TestOrigin(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t, 1000)
 	uri := a.register(t, between("192.0.2.1", "192.0.2.2"))
 	key := strings.Trim(strings.TrimPrefix(uri, prefix), "/")

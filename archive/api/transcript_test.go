@@ -81,7 +81,7 @@ var differences = map[string]difference{
 }
 
 // Each request of the transcript, in order, is answered as esmond has answered it.
-func TestTranscript(t *testing.T) {
+func testTranscript(t *testing.T, address string) {
 	data, err := os.ReadFile("testdata/transcript.json")
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestTranscript(t *testing.T) {
 	if err := json.Unmarshal(data, &pairs); err != nil {
 		t.Fatal(err)
 	}
-	a := newArchive(t, transcriptNow)
+	a := openArchive(t, address, transcriptNow)
 	keys := make(map[string]string) // esmond's to ours
 	ours := func(s string) string {
 		for esmonds, own := range keys {

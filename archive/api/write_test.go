@@ -58,12 +58,11 @@ func TestGenerations(t *testing.T) {
 }
 
 // What is refused changes nothing.
-func TestAllOrNothing(t *testing.T) {
-	t.Parallel()
-	a := newArchive(t, 5000)
+func testAllOrNothing(t *testing.T, address string) {
+	a := openArchive(t, address, 5000)
 	uri := a.register(t, registration)
 	put := func(body string, headers []string) *reply { return a.do(t, http.MethodPut, uri, body, headers...) }
-	put(`{"data": [{"ts": 300, "val": [{"event-type": "packet-count-sent", "val": 10}, {"event-type": "histogram-owdelay", "val": {"1.0": 10}}]}]}`, a.token()).want(t, 201, "")
+	put(`{"data": [{"ts": 300, "val": [{"event-type": "packet-count-sent", "val": 10}, {"event-type": "histogram-owdelay", "val": {"1.0": 10}}]}]}`, a.token()).want(t, http.StatusCreated, "")
 	state := func() string {
 		var all []string
 		for _, path := range []string{"", "packet-count-sent/base", "packet-count-sent/aggregations/300", "histogram-owdelay/base", "histogram-owdelay/aggregations/300", "failures/base"} {
@@ -81,7 +80,7 @@ func TestAllOrNothing(t *testing.T) {
 		"histogram replaced, number not": `{"data": [{"ts": 300, "val": [{"event-type": "histogram-owdelay", "val": {"9.0": 9}}, {"event-type": "packet-count-sent", "val": 11}]}]}`,
 	} {
 		for _, who := range [][]string{a.token(), a.guide()} {
-			if r := put(body, who); r.StatusCode != 400 && r.StatusCode != 409 {
+			if r := put(body, who); r.StatusCode != http.StatusBadRequest && r.StatusCode != http.StatusConflict {
 				t.Errorf("%s: status %d", name, r.StatusCode)
 			}
 			if after := state(); after != before {
@@ -97,14 +96,13 @@ func TestAllOrNothing(t *testing.T) {
 		t.Errorf("again: it is\n%s\nwant\n%s", after, before)
 	}
 	// A histogram takes the place of the one that is there.
-	put(`{"data": [{"ts": 300, "val": [{"event-type": "histogram-owdelay", "val": {"2.0": 4}}]}]}`, a.token()).want(t, 201, "")
+	put(`{"data": [{"ts": 300, "val": [{"event-type": "histogram-owdelay", "val": {"2.0": 4}}]}]}`, a.token()).want(t, http.StatusCreated, "")
 	a.get(t, uri+"histogram-owdelay/aggregations/300").is(t, `[{"ts": 300, "val": {"2.0": 4}}]`)
 }
 
 // Two values of one second in one body.
-func TestTwice(t *testing.T) {
-	t.Parallel()
-	a := newArchive(t, 5000)
+func testTwice(t *testing.T, address string) {
+	a := openArchive(t, address, 5000)
 	uri := a.register(t, registration)
 	numbers := `{"data": [{"ts": 300, "val": [{"event-type": "packet-count-sent", "val": 1}, {"event-type": "packet-count-sent", "val": 2}]}]}`
 	histograms := `{"data": [{"ts": 300, "val": [{"event-type": "histogram-owdelay", "val": {"1": 1}}]}, {"ts": 300, "val": [{"event-type": "histogram-owdelay", "val": {"2": 2}}]}]}`
@@ -121,9 +119,8 @@ func TestTwice(t *testing.T) {
 
 // An event type that the measurement does not have is refused, unless there are
 // others; which it was is said.
-func TestUnregistered(t *testing.T) {
-	t.Parallel()
-	a := newArchive(t, 5000)
+func testUnregistered(t *testing.T, address string) {
+	a := openArchive(t, address, 5000)
 	uri := a.register(t, registration)
 	key := strings.Trim(strings.TrimPrefix(uri, prefix), "/")
 	both := `{"data": [{"ts": 1, "val": [{"event-type": "path-mtu", "val": 1}, {"event-type": "failures", "val": 1}, {"event-type": "rusage", "val": 1}]}]}`
@@ -184,7 +181,7 @@ func TestBadWrites(t *testing.T) {
 		want(t, http.StatusBadRequest, "The value of source must be an IP address: x")
 	a.do(t, http.MethodPost, uri+"x-y/base", `{"ts": 1, "val": 1}`, a.token()...).want(t, http.StatusBadRequest, "Invalid event type x-y")
 	a.do(t, http.MethodPost, uri+"failures", "x", a.token()...).want(t, http.StatusBadRequest, decoded+"'x'")
-	if r := a.do(t, http.MethodPost, uri+"failures/base/0", `{"ts": 1, "val": 1}`, a.token()...); r.StatusCode != 201 {
+	if r := a.do(t, http.MethodPost, uri+"failures/base/0", `{"ts": 1, "val": 1}`, a.token()...); r.StatusCode != http.StatusCreated {
 		t.Errorf("base with a window, as esmond takes it: %d %s", r.StatusCode, r.body)
 	}
 }
@@ -221,8 +218,8 @@ func TestAuthorization(t *testing.T) {
 			if r.StatusCode != status {
 				t.Errorf("%s with %.30q: status %d, want %d", method, c.authorization, r.StatusCode, status)
 			}
-			if r.StatusCode == 401 {
-				r.want(t, 401, c.detail)
+			if r.StatusCode == http.StatusUnauthorized {
+				r.want(t, http.StatusUnauthorized, c.detail)
 				if got := r.Header.Get("WWW-Authenticate"); got != c.scheme {
 					t.Errorf("%s with %.30q: WWW-Authenticate is %s", method, c.authorization, got)
 				}
@@ -247,7 +244,7 @@ func TestAuthorization(t *testing.T) {
 	if err := a.store.RevokeKey(t.Context(), "tests"); err != nil {
 		t.Fatal(err)
 	}
-	a.get(t, uri, "Authorization", "Token "+a.secret).want(t, 401, "Invalid token.")
+	a.get(t, uri, "Authorization", "Token "+a.secret).want(t, http.StatusUnauthorized, "Invalid token.")
 }
 
 // Who may write, and uses a method that there is not, is told which there are;
@@ -277,23 +274,23 @@ func TestMethods(t *testing.T) {
 				t.Errorf("%s %s: status %d", method, c.path, r.StatusCode)
 			}
 			if !there {
-				r.want(t, 405, fmt.Sprintf("Method %q not allowed.", method))
-				a.do(t, method, c.path, "").want(t, 401, "Authentication credentials were not provided.")
+				r.want(t, http.StatusMethodNotAllowed, fmt.Sprintf("Method %q not allowed.", method))
+				a.do(t, method, c.path, "").want(t, http.StatusUnauthorized, "Authentication credentials were not provided.")
 			}
-			if method == "OPTIONS" && r.StatusCode != 200 {
+			if method == "OPTIONS" && r.StatusCode != http.StatusOK {
 				t.Errorf("OPTIONS %s: status %d", c.path, r.StatusCode)
 			}
 		}
 	}
 	for _, path := range []string{"/", "/esmond", "/esmond/", "/x", prefix + "/", prefix + "a/b/c/d/e", prefix + "a b/", prefix + "%ff/", uri + "failures//base",
 		"/esmond/perfsonar/archiver/", prefix + strings.Repeat("x", 256) + "/"} {
-		a.get(t, strings.ReplaceAll(path, " ", "%20")).want(t, 404, "Not found.")
+		a.get(t, strings.ReplaceAll(path, " ", "%20")).want(t, http.StatusNotFound, "Not found.")
 	}
 	for path, to := range map[string]string{
 		"/esmond/perfsonar": "/esmond/perfsonar/", "/perfsonar/archive?limit=1": "/perfsonar/archive/?limit=1", strings.TrimSuffix(uri, "/") + "?": uri + "?",
 	} {
 		r := a.get(t, path)
-		if r.StatusCode != 301 || r.Header.Get("Location") != to || len(r.body) > 0 {
+		if r.StatusCode != http.StatusMovedPermanently || r.Header.Get("Location") != to || len(r.body) > 0 {
 			t.Errorf("%s: %d to %q, want %s", path, r.StatusCode, r.Header.Get("Location"), to)
 		}
 	}
