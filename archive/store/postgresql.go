@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,8 @@ const (
 	pgReaders = 16
 	// pgPatience bounds the wait for a server, if the URL does not.
 	pgPatience = 10 * time.Second
+	// pgAtOnce bounds how many statements are sent before an answer is read.
+	pgAtOnce = 256
 	// pgMaxMessage bounds what a server may send in one message, such as a row.
 	pgMaxMessage = 64 << 20
 	// pgLock is what keeps two processes from making the schema at once: "OwlA".
@@ -88,7 +91,7 @@ func (d *postgresql) query(ctx context.Context, do func(row) error, query string
 			return err
 		}
 	}
-	c, err := pgx.ConnectConfig(ctx, d.config)
+	c, err := d.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -118,8 +121,22 @@ func (d *postgresql) giveIdle(c *pgx.Conn) {
 	d.idle = append(d.idle, c)
 }
 
-func (d *postgresql) connect(ctx context.Context) (conn, error) {
+func (d *postgresql) dial(ctx context.Context) (*pgx.Conn, error) {
 	c, err := pgx.ConnectConfig(ctx, d.config)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return c, nil
+}
+
+// A dialError is why there is no connection, in one line.
+type dialError struct{ error }
+
+func (e *dialError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e *dialError) Unwrap() error { return e.error }
+
+func (d *postgresql) connect(ctx context.Context) (conn, error) {
+	c, err := d.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +208,10 @@ func (c *pgConn) exec(ctx context.Context, query string, args []any) (int64, err
 
 func (c *pgConn) query(ctx context.Context, do func(row) error, query string, args []any) error {
 	rows, err := c.conn.Query(ctx, numbered(query), args...)
+	return eachPgRow(rows, err, do)
+}
+
+func eachPgRow(rows pgx.Rows, err error, do func(row) error) error {
 	if err != nil {
 		return err
 	}
@@ -205,6 +226,37 @@ func (c *pgConn) query(ctx context.Context, do func(row) error, query string, ar
 		}
 	}
 	return rows.Err()
+}
+
+// all sends all statements before it waits for the first answer.
+func (c *pgConn) all(ctx context.Context, statements []statement) error {
+	for part := range slices.Chunk(statements, pgAtOnce) {
+		if err := c.together(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *pgConn) together(ctx context.Context, statements []statement) (err error) {
+	var b pgx.Batch
+	for _, s := range statements {
+		b.Queue(numbered(s.query), s.args...)
+	}
+	answers := c.conn.SendBatch(ctx, &b)
+	defer func() { err = errors.Join(err, answers.Close()) }()
+	for _, s := range statements {
+		if s.do == nil {
+			_, err = answers.Exec()
+		} else {
+			rows, queryErr := answers.Query()
+			err = eachPgRow(rows, queryErr, s.do)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // numbered returns a statement whose arguments have numbers.

@@ -25,7 +25,7 @@ func testRead(t *testing.T, address string) {
 		t.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for range 100 {
+	for range 40 {
 		q := all(m, "packet-count-sent", series.Base, 0)
 		q.From, q.To = rnd.Int64N(n*60)-900, rnd.Int64N(n*60)
 		if rnd.IntN(2) == 0 {
@@ -125,7 +125,7 @@ func testLatest(t *testing.T, address string) {
 		}
 	}
 	slices.SortFunc(stored, func(a, b *series.Metadata) int { return strings.Compare(a.Key, b.Key) })
-	for range 60 {
+	for range 25 {
 		from := rnd.Int64N(5000) - 700
 		to := from + rnd.Int64N(3000)
 		for _, of := range []Query{

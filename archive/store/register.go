@@ -122,9 +122,7 @@ func (t *tx) register(k key, m *series.Metadata) (*series.Metadata, error) {
 	for _, name := range slices.Sorted(maps.Keys(m.Parameters)) {
 		rows = append(rows, k[:], name, m.Parameters[name])
 	}
-	if err := t.insert("INSERT INTO parameters (key, name, value)", "", 3, rows); err != nil {
-		return nil, err
-	}
+	statements := inserts("INSERT INTO parameters (key, name, value)", "", 3, rows)
 	rows = nil
 	for i, e := range m.Events {
 		var updated int64
@@ -133,7 +131,7 @@ func (t *tx) register(k key, m *series.Metadata) (*series.Metadata, error) {
 		}
 		rows = append(rows, k[:], string(e.Type), i+1, updated, int64(never), summariesText(e.Summaries))
 	}
-	if err := t.insert("INSERT INTO events (key, event, id, updated, latest, summaries)", "", 6, rows); err != nil {
+	if err := t.all(append(statements, inserts("INSERT INTO events (key, event, id, updated, latest, summaries)", "", 6, rows)...)); err != nil {
 		return nil, err
 	}
 	return load(t, k)

@@ -135,7 +135,17 @@ type conn interface {
 	exec(ctx context.Context, query string, args []any) (int64, error)
 	// query calls do for each row of an answer.
 	query(ctx context.Context, do func(row) error, query string, args []any) error
+	// all executes statements in their order, without waiting for one before it
+	// asks for the next if the database is far.
+	all(ctx context.Context, statements []statement) error
 	close()
+}
+
+// A statement is one of many.
+type statement struct {
+	query string
+	args  []any
+	do    func(row) error // is called for each row of the answer; nil: there is none
 }
 
 // A row is one of an answer. What is scanned into a slice of octets belongs to

@@ -21,6 +21,8 @@ const (
 	// readers bounds how many look at a file at once; the others wait. Each has
 	// memory of its own.
 	readers = 8
+	// stmtsKept is how many statements of readers are kept ready.
+	stmtsKept = 64
 	// patience is how long a transaction waits for that of another process, in
 	// milliseconds.
 	patience = 10_000
@@ -41,6 +43,9 @@ type sqlite struct {
 	changed     atomic.Bool // since the last checkpoint
 	full        atomic.Bool // the log is too long
 	mu          sync.Mutex  // held by the one checkpoint that runs
+
+	stmtsMu sync.Mutex
+	stmts   map[string]*sql.Stmt // of readers
 }
 
 // openSQLite opens a file, or makes it.
@@ -54,7 +59,7 @@ func openSQLite(path string) (*sqlite, error) {
 		return nil, err
 	}
 	f.Close()
-	d := &sqlite{path: path}
+	d := &sqlite{path: path, stmts: make(map[string]*sql.Stmt)}
 	open := func(connections int, pragmas ...string) *sql.DB {
 		q := url.Values{"_pragma": append([]string{
 			fmt.Sprintf("busy_timeout(%d)", patience),
@@ -195,8 +200,39 @@ func (d *sqlite) size(context.Context) (int64, error) {
 }
 
 func (d *sqlite) query(ctx context.Context, do func(row) error, query string, args []any) error {
-	rows, err := d.read.QueryContext(ctx, query, args...)
+	stmt, err := d.prepared(ctx, query)
+	if err != nil {
+		return err
+	}
+	if stmt == nil {
+		rows, err := d.read.QueryContext(ctx, query, args...)
+		return eachRow(rows, err, do)
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
 	return eachRow(rows, err, do)
+}
+
+// prepared returns a statement of readers, which is kept ready; nil: as many as
+// are kept are others.
+func (d *sqlite) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	d.stmtsMu.Lock()
+	stmt, full := d.stmts[query], len(d.stmts) >= stmtsKept
+	d.stmtsMu.Unlock()
+	if stmt != nil || full {
+		return stmt, nil
+	}
+	stmt, err := d.read.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	d.stmtsMu.Lock()
+	defer d.stmtsMu.Unlock()
+	if other := d.stmts[query]; other != nil {
+		_ = stmt.Close()
+		return other, nil
+	}
+	d.stmts[query] = stmt
+	return stmt, nil
 }
 
 func (d *sqlite) connect(ctx context.Context) (conn, error) {
@@ -257,6 +293,21 @@ func (c *sqliteConn) query(ctx context.Context, do func(row) error, query string
 	}
 	rows, err := stmt.QueryContext(ctx, args...)
 	return eachRow(rows, err, do)
+}
+
+func (c *sqliteConn) all(ctx context.Context, statements []statement) error {
+	for _, s := range statements {
+		var err error
+		if s.do == nil {
+			_, err = c.exec(ctx, s.query, s.args)
+		} else {
+			err = c.query(ctx, s.do, s.query, s.args)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func eachRow(rows *sql.Rows, err error, do func(row) error) error {

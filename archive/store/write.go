@@ -173,23 +173,21 @@ func (t *tx) puts(k key, events map[series.EventType]*registered, samples []seri
 func (t *tx) there(k key, samples []series.Sample) (map[place][]byte, error) {
 	there := make(map[place][]byte)
 	looked := make(map[int64]bool)
+	var looks []statement
 	for _, s := range samples {
 		if looked[s.Time] {
 			continue
 		}
 		looked[s.Time] = true
-		err := t.query(func(r row) error {
+		looks = append(looks, statement{"SELECT series, value FROM points WHERE key = ? AND ts = ?", []any{k[:], s.Time}, func(r row) error {
 			var id int64
 			var value []byte
 			err := r.Scan(&id, &value)
 			there[place{s.Time, id}] = value
 			return err
-		}, "SELECT series, value FROM points WHERE key = ? AND ts = ?", k[:], s.Time)
-		if err != nil {
-			return nil, err
-		}
+		}})
 	}
-	return there, nil
+	return there, t.all(looks)
 }
 
 // A foldKey is where a fold is within the rows of a key.
@@ -203,6 +201,7 @@ func (t *tx) fold(k key, puts []*put) (map[foldKey]*series.Fold, error) {
 	changes := make(map[foldKey][]*put)
 	looked := make(map[window]bool)
 	stored := make(map[foldKey][]byte)
+	var looks []statement
 	for _, p := range puts {
 		for _, span := range p.event.windows {
 			w := window{span, series.WindowStart(p.at, span)}
@@ -212,17 +211,17 @@ func (t *tx) fold(k key, puts []*put) (map[foldKey]*series.Fold, error) {
 				continue
 			}
 			looked[w] = true
-			err := t.query(func(r row) error {
+			looks = append(looks, statement{"SELECT series, fold FROM folds WHERE key = ? AND span = ? AND start = ?", []any{k[:], w.span, w.start}, func(r row) error {
 				var id int64
 				var fold []byte
 				err := r.Scan(&id, &fold)
 				stored[foldKey{w, id}] = fold
 				return err
-			}, "SELECT series, fold FROM folds WHERE key = ? AND span = ? AND start = ?", k[:], w.span, w.start)
-			if err != nil {
-				return nil, err
-			}
+			}})
 		}
+	}
+	if err := t.all(looks); err != nil {
+		return nil, err
 	}
 	folds := make(map[foldKey]*series.Fold, len(changes))
 	for at, puts := range changes {
@@ -319,19 +318,15 @@ func (t *tx) save(k key, puts []*put, folds map[foldKey]*series.Fold, updated in
 		p.event.latest = max(p.event.latest, p.at)
 		touched[p.id] = p.event
 	}
-	if err := t.insert("INSERT INTO points (key, ts, series, value)", " ON CONFLICT (key, ts, series) DO UPDATE SET value = excluded.value", 4, rows); err != nil {
-		return err
-	}
-	rows = rows[:0]
+	all := inserts("INSERT INTO points (key, ts, series, value)", " ON CONFLICT (key, ts, series) DO UPDATE SET value = excluded.value", 4, rows)
+	rows = nil
 	for at, f := range folds {
 		rows = append(rows, k[:], at.span, at.start, at.id, f.AppendBinary(nil))
 	}
-	if err := t.insert("INSERT INTO folds (key, span, start, series, fold)", " ON CONFLICT (key, span, start, series) DO UPDATE SET fold = excluded.fold", 5, rows); err != nil {
-		return err
-	}
-	rows = rows[:0]
+	all = append(all, inserts("INSERT INTO folds (key, span, start, series, fold)", " ON CONFLICT (key, span, start, series) DO UPDATE SET fold = excluded.fold", 5, rows)...)
+	rows = nil
 	for _, e := range touched {
 		rows = append(rows, k[:], e.event, e.id, updated, e.latest, e.summaries)
 	}
-	return t.insert("INSERT INTO events (key, event, id, updated, latest, summaries)", " ON CONFLICT (key, event) DO UPDATE SET updated = excluded.updated, latest = excluded.latest", 6, rows)
+	return t.all(append(all, inserts("INSERT INTO events (key, event, id, updated, latest, summaries)", " ON CONFLICT (key, event) DO UPDATE SET updated = excluded.updated, latest = excluded.latest", 6, rows)...))
 }

@@ -223,21 +223,32 @@ func (t *tx) query(do func(row) error, query string, args ...any) error {
 	return t.fail(t.w.conn.query(t.ctx, do, query, args))
 }
 
-// rowsAtOnce is how many rows one statement writes: a server is asked less often,
-// and there are few statements to keep ready.
+// all executes statements in their order.
+func (t *tx) all(statements []statement) error {
+	if len(statements) == 0 {
+		return nil
+	}
+	return t.fail(t.w.conn.all(t.ctx, statements))
+}
+
+// rowsAtOnce is how many rows one statement writes, so that there are few
+// statements to keep ready.
 const rowsAtOnce = 16
 
-// insert writes rows, of so many columns each: into is the statement up to the
-// word VALUES, and then what follows the rows.
-func (t *tx) insert(into, then string, columns int, args []any) error {
+// inserts returns statements that write rows, of so many columns each: into is the
+// statement up to the word VALUES, and then what follows the rows.
+func inserts(into, then string, columns int, args []any) []statement {
+	var all []statement
 	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
 	for part := range slices.Chunk(args, rowsAtOnce*columns) {
-		query := into + " VALUES " + row + strings.Repeat(", "+row, len(part)/columns-1) + then
-		if _, err := t.exec(query, part...); err != nil {
-			return err
-		}
+		all = append(all, statement{query: into + " VALUES " + row + strings.Repeat(", "+row, len(part)/columns-1) + then, args: part})
 	}
-	return nil
+	return all
+}
+
+// insert writes rows, as [inserts] says.
+func (t *tx) insert(into, then string, columns int, args []any) error {
+	return t.all(inserts(into, then, columns, args))
 }
 
 // A querier looks at the database: within a transaction, or by itself.

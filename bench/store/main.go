@@ -20,8 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,6 +50,7 @@ type bench struct {
 	keys  []string // of the streams; the first has a year of values
 	start int64    // when that year begins
 	now   int64    // and when it ends
+	most  float64  // values a second that could be written
 }
 
 func run() error {
@@ -77,7 +76,6 @@ func run() error {
 		defer os.RemoveAll(dir)
 		b.address = filepath.Join(dir, "archive.db")
 	}
-	debug.SetMemoryLimit(64 << 20) // as owarchive does
 	var err error
 	if b.store, err = store.Open(ctx, b.address, store.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}); err != nil {
 		return err
@@ -85,7 +83,7 @@ func run() error {
 	defer b.store.Close()
 	b.now = time.Now().Unix() / 86400 * 86400
 	b.start = b.now - 365*86400
-	for _, step := range []func(context.Context) error{b.register, b.fill, b.load, b.capacity, b.read, b.memory} {
+	for _, step := range []func(context.Context) error{b.register, b.fill, b.load, b.capacity, b.copyRows, b.read, b.memory} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -293,17 +291,21 @@ func (b *bench) count(ctx context.Context, q store.Query) (n int, err error) {
 	return n, nil
 }
 
+// capacityAt is from when on there is nothing but what capacity writes.
+func (b *bench) capacityAt() int64 { return b.now + 86400 }
+
 // capacity writes as fast as it can.
 func (b *bench) capacity(ctx context.Context) error {
 	n := max(b.rate/4, 1000)
-	at := b.now + 86400
+	at := b.capacityAt()
 	begun := time.Now()
 	err := b.parallel(ctx, 64, n, func(ctx context.Context, i int) error {
 		_, err := b.store.Write(ctx, b.keys[i%b.streams], b.session(nil, at+60*int64(i/b.streams)))
 		return err
 	})
 	took := time.Since(begun)
-	say("writes a minute at most", "%.0f (%.0f values a second), 64 at once", float64(n)/took.Minutes(), float64(n*types)/took.Seconds())
+	b.most = float64(n*types) / took.Seconds()
+	say("writes a minute at most", "%.0f (%.0f values a second), 64 at once", float64(n)/took.Minutes(), b.most)
 	return err
 }
 
@@ -371,8 +373,6 @@ func (b *bench) memory(context.Context) error {
 		fmt.Sscanf(line, "VmHWM: %d", &peak)
 		fmt.Sscanf(line, "VmRSS: %d", &now)
 	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
 	say("memory of this process", "%d MB at most, %d MB now", peak>>10, now>>10)
 	return nil
 }
