@@ -55,7 +55,7 @@ func TestImportTree(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS("testdata/tree")); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := os.ReadFile(glob(t, dir, "receive/*.owp")[0])
+	whole, err := os.ReadFile(archivingtest.Glob(t, dir, "receive/*.owp")[0])
 	if err != nil {
 		t.Fatal(err)
 	}

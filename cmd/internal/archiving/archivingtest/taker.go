@@ -1,5 +1,6 @@
-// Package archivingtest has an archive for tests of programs that bring their
-// results to one.
+// Package archivingtest has archives for tests of programs that bring their results
+// to them: a [Taker], which keeps what it is sent, and what asks a measurement
+// archive ([Archive]) and holds its answers against the summaries of sessions ([Sum]).
 package archivingtest
 
 import (

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"owl/cmd/internal/archiving/archivingtest"
+	"owl/internal/testprog"
+)
+
+// archiveAt returns the measurement archive of an agent.
+func archiveAt(t *testing.T, p *testprog.Process) archivingtest.Archive {
+	t.Helper()
+	at := regexp.MustCompile(`its page is at (http://\S+)/\n`)
+	return archivingtest.Archive{URL: at.FindStringSubmatch(p.Await(t, p.Stderr, "the address of the page", at.MatchString))[1]}
+}
+
+// TestOwnArchive: what an agent measures is in the archive in its own process as
+// its files say, both ways, from before and behind a restart; a time without
+// measurement is there with its reason; it is an archive among the others, and
+// others may write to it.
+func TestOwnArchive(t *testing.T) {
+	t.Parallel()
+	peer := start(t, serverHalf)
+	const file = `
+host: 127.0.0.1
+metrics: 127.0.0.1:0
+defaults: {packets: 60, interval: 25ms, timeout: 500ms, retry: 1s, source: 127.0.0.1, bucket: 10us, dir: files}
+streams: [{name: both, peer: %q, direction: both}]
+queue: queue.db
+default_archives: []
+archive: {store: new/archive.db, listen: "%s", retention: "*=%s"}
+`
+	a := start(t, fmt.Sprintf(file, peer.server, "127.0.0.1:0", "1y"))
+	own := archiveAt(t, a.Process)
+	dir := filepath.Dir(a.config)
+	ways := map[string]string{"receive": "mode-flip=True", "send": "mode-flip=False"}
+	sums := func(way string) []string { return archivingtest.WholeSums(t, filepath.Join(dir, "files/both", way)) }
+	for way := range ways {
+		wantFiles(t, filepath.Join(dir, "files/both", way), 2)
+	}
+	for way, query := range ways {
+		_, before := archivingtest.SumsOf(t, sums(way))
+		own.Await(t, query, before)
+	}
+	if st := a.status(t); len(st.Archives) != 1 || st.Archives[0].Name != "archive" || st.Archives[0].Delivered < 4 || st.Archives[0].Dead != 0 {
+		t.Errorf("status: %+v", st.Archives)
+	}
+	body := testprog.Scrape(t, a.metrics)
+	for _, want := range []string{`owl_archive_delivered_total{destination="archive"} `, "owl_store_requests_active "} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s among the metrics", want)
+		}
+	}
+
+	// Its retention changes with a reload, its address does not.
+	a.write(t, fmt.Sprintf(file, peer.server, "127.0.0.1:0", "soon"))
+	code, _, stderr := a.ask(t, "reload")
+	if want := a.config + `:8: archive: retention "*=soon": `; code != 1 || !strings.Contains(stderr, want) {
+		t.Errorf("reload: code %d, want %s\n%s", code, want, stderr)
+	}
+	a.write(t, fmt.Sprintf(file, peer.server, "127.0.0.1:1", "2y"))
+	code, stdout, _ := a.ask(t, "reload")
+	if want := "streams: 0 added, 0 changed, 0 removed, 2 go on\narchive: restart owagent for all but its retention to take effect\n"; code != 0 || stdout != want {
+		t.Errorf("reload: code %d\n%s", code, stdout)
+	}
+	a.write(t, fmt.Sprintf(file, peer.server, strings.TrimPrefix(own.URL, "http://"), "2y"))
+	if code := a.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	a.Process = a.again(t)
+	own = archiveAt(t, a.Process)
+	for way := range ways {
+		n := len(sums(way))
+		awaitFiles(t, filepath.Join(dir, "files/both", way, "*.owp"), n+1)
+	}
+
+	// Without its server there is a gap, which has a reason.
+	if code := peer.Terminate(t); code != 0 {
+		t.Errorf("exit code of the server %d", code)
+	}
+	testprog.Until(t, "a gap with its reason", func() error {
+		_, read := own.Find(t, ways["receive"])
+		told := read("failures")
+		for _, v := range told {
+			var f struct {
+				Error string
+				Gaps  []struct {
+					Reason, Start string
+					Seconds       *float64
+				}
+			}
+			if err := json.Unmarshal(v, &f); err != nil {
+				return err
+			}
+			for _, g := range f.Gaps {
+				if (g.Reason == "peer_unreachable" || g.Reason == "control_lost") && g.Start != "" && strings.Contains(f.Error, g.Reason) {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("there is none in %v", told)
+	})
+	if code := a.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+
+	// What is in the store is what the files say.
+	store := filepath.Join(dir, "new/archive.db")
+	key := strings.TrimSpace(run1(t, testprog.Build(t, "owl/cmd/owarchive"), "--store", store, "key", "add", "somebody"))
+	a.write(t, fmt.Sprintf("archive: {store: %q, listen: '127.0.0.1:0'}\n", store))
+	a.Process = a.again(t)
+	own = archiveAt(t, a.Process)
+	for way, query := range ways {
+		width, want := archivingtest.SumsOf(t, sums(way))
+		_, read := own.Find(t, query)
+		if diff := cmp.Diff(want, archivingtest.Archived(t, read, width)); diff != "" {
+			t.Errorf("%s: the files (-), the archive (+)\n%s", way, diff)
+		}
+		if errs := read("time-error-estimates"); !slices.Equal(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(errs))) {
+			t.Errorf("%s: clock errors at %d seconds, want %d", way, len(errs), len(want))
+		}
+	}
+	for header, want := range map[string]int{"": http.StatusUnauthorized, "Token " + key: http.StatusCreated} {
+		const m = `{"subject-type": "point-to-point", "source": "192.0.2.1", "destination": "192.0.2.2", "measurement-agent": "192.0.2.1",
+			"tool-name": "x", "input-source": "a", "input-destination": "b", "event-types": [{"event-type": "failures"}]}`
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, own.URL+"/esmond/perfsonar/archive/", strings.NewReader(m))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		if header != "" {
+			req.Header.Set("Authorization", header)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("a write with %q: %d, want %d", header, resp.StatusCode, want)
+		}
+	}
+	if code := a.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// run1 runs a program that ends well, and returns what it prints.
+func run1(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	p := testprog.Start(t, exec.Command(program, args...))
+	if code := p.ExitCode(t); code != 0 {
+		t.Fatalf("%v: exit code %d", p.Cmd, code)
+	}
+	return p.Stdout.String()
+}
