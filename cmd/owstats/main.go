@@ -39,10 +39,22 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		say(note)
 	}
 	names := hostname.NewCache(net.DefaultResolver, getenv("OWL_NUMERIC") == "1")
+	if o.flent.out != "" {
+		if err := o.flent.write(ctx, o.files, names, stdout, say); err != nil {
+			say(err.Error())
+			return failure
+		}
+		return ok
+	}
 	r := report.New(ctx, "owstats", &o.report, stdout)
 	r.Note = say
 	for _, file := range o.files {
-		if err = r.File(file, names.Names); err != nil {
+		if isFlent(file) {
+			err = cmp.Or(r.Flush(), printFlent(file, &o.report, stdout))
+		} else {
+			err = r.File(file, names.Names)
+		}
+		if err != nil {
 			break
 		}
 	}

@@ -211,12 +211,18 @@ func (f *Writer) raw(i int) error {
 	}
 	f.begin(name, i == 0)
 	n := 0
+	var before packet
 	for k, err := range packets(p.Samples) {
 		if err != nil {
 			return err
 		}
 		f.separate(n)
+		if n > 0 && k.Session != before.Session && k.Sent-before.Sent > longestBridge*f.grid.step {
+			f.gap(before.Sent + 1)
+			f.separate(1)
+		}
 		n++
+		before = k
 		f.packet(&k)
 		bins[f.grid.bin(k.Sent)].add(&k)
 	}
@@ -271,6 +277,16 @@ func (f *Writer) packet(k *packet) {
 	if f.Name == VoIP && k.paired {
 		f.member("ipdv_up", k.variation)
 	}
+	f.endValue()
+}
+
+// longestBridge is how many steps there may be between two sessions for plots to
+// draw a line from one to the other, as Flent draws its own.
+const longestBridge = 5
+
+// gap writes a value that is none, at which the line of a plot ends.
+func (f *Writer) gap(t int64) {
+	f.line = append(appendDecimal(append(f.line[:0], `{"t": `...), t, 9), `, "val": null`...)
 	f.endValue()
 }
 
