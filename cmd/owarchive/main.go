@@ -68,9 +68,10 @@ Without a command it serves the archive until SIGTERM or Ctrl-C.
                   also of prune and forecast
 
   Commands:
-   --source NAME, --destination NAME
-                  of import: how the hosts were called that a DIR has sessions
-                  between (default: their addresses)
+   --source NAME  of import: how the host was called that has sent what is in a DIR
+                  (default: its address)
+   --destination NAME
+                  of import: the same of the host that has received it
    --agent NAME   of import: the host that has measured what is in a DIR (default:
                   the one of the two that its files were made at)
    --json         of key list, forecast and check: print a JSON document

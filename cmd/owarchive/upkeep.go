@@ -114,10 +114,10 @@ func (v *outlook) print(w io.Writer, ruled bool) error {
 	return tw.Flush()
 }
 
-// date returns a day for people; none is never.
+// date returns a day for people; none is farther off than a forecast looks.
 func date(t *time.Time) string {
 	if t == nil {
-		return "never"
+		return "not within 100 years"
 	}
 	return "about " + t.Local().Format(time.DateOnly)
 }
