@@ -180,7 +180,7 @@ func awaitLive(t *testing.T, page, a, b string) {
 	defer resp.Body.Close()
 	seen := make(map[string]bool)
 	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() && !(seen[a+b] && seen[b+a]) {
+	for (!seen[a+b] || !seen[b+a]) && lines.Scan() {
 		data, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok {
 			continue

@@ -2,6 +2,7 @@ package archiving
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,7 +15,9 @@ import (
 
 	"owl/archive"
 	"owl/archive/queue"
+	"owl/archive/store"
 	"owl/cmd/internal/archiving/archivingtest"
+	"owl/internal/testprog"
 	"owl/owamp"
 	"owl/sessions/result"
 )
@@ -185,4 +188,60 @@ func TestTwice(t *testing.T) {
 	want(t, to, ids...)
 	a.Close()
 	want(t, to, ids...)
+}
+
+// A measurement archive of this process gets all results, too, and shows in the
+// queue under a name of its own; it stays when the archives change.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	own, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "archive.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	task, err := result.NewTask(result.TaskConfig{Test: result.LatencyBG, Tool: "powstream", Host: "192.0.2.1", Remote: "192.0.2.2", Packets: 10, Interval: owamp.IntervalSeconds(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told log
+	a, err := Open(t.Context(), Config{Queue: queue.Config{Path: filepath.Join(t.TempDir(), "q")}, Store: own, Log: told.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(second int64) {
+		t.Helper()
+		at := owamp.FromUnix(1e9+second, 0)
+		if err := a.Put(t.Context(), result.Failed(task, at, result.Gap{Reason: "refused", Start: at, Open: true}, "nobody is there", at.Time())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(1)
+	to := archivingtest.New(t)
+	if err := a.Set(t.Context(), []*archive.Spec{spec(t, to)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	put(2)
+	to.Await(t, 1, archivingtest.All)
+	testprog.Until(t, "two results in the archive", func() error {
+		st, err := a.Queue().Stats(t.Context())
+		if err == nil && (len(st.Lines) != 2 || st.Lines[0].Name != OwnName || st.Lines[0].Delivered != 2) {
+			err = fmt.Errorf("%+v", st.Lines)
+		}
+		return err
+	})
+	a.Close()
+	all, _, err := own.Search(t.Context(), &store.Filter{Limit: 2})
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d measurements, %v", len(all), err)
+	}
+	var times []int64
+	for r, err := range own.Read(t.Context(), store.Query{Key: all[0].Key, Event: "failures", To: 1 << 40, Limit: -1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, r.Time)
+	}
+	if !slices.Equal(times, []int64{1e9 + 1, 1e9 + 2}) {
+		t.Errorf("failures at %v; the log has %s", times, &told)
+	}
 }
