@@ -1,9 +1,11 @@
 package ui
 
 import (
+	"compress/gzip"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -20,7 +22,7 @@ type table interface {
 }
 
 // serve answers a request as JSON, or as CSV.
-func serve(w http.ResponseWriter, r *http.Request, answer func(*http.Request) (table, error), write func(http.ResponseWriter, table)) {
+func serve(w http.ResponseWriter, r *http.Request, answer func(*http.Request) (table, error), write func(http.ResponseWriter, *http.Request, table)) {
 	t, err := answer(r)
 	if bad, ok := errors.AsType[*requestError](err); ok {
 		fail(w, http.StatusBadRequest, bad.detail)
@@ -30,7 +32,7 @@ func serve(w http.ResponseWriter, r *http.Request, answer func(*http.Request) (t
 		fail(w, http.StatusServiceUnavailable, "the archive cannot be read")
 		return
 	}
-	write(w, t)
+	write(w, r, t)
 }
 
 // fail answers with an error.
@@ -40,18 +42,30 @@ func fail(w http.ResponseWriter, code int, detail string) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"detail": detail})
 }
 
-func writeJSON(w http.ResponseWriter, t table) {
+// compressible is the length from which on it is worth the while to compress.
+const compressible = 4 << 10
+
+func writeJSON(w http.ResponseWriter, r *http.Request, t table) {
 	b, err := json.Marshal(t)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "the answer cannot be written as JSON")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(b, '\n'))
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Vary", "Accept-Encoding")
+	var out io.Writer = w
+	if len(b) >= compressible && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		header.Set("Content-Encoding", "gzip")
+		z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // a level that there is
+		defer z.Close()
+		out = z
+	}
+	_, _ = out.Write(append(b, '\n')) // the peer has gone, if not
 }
 
-func writeCSV(name string) func(http.ResponseWriter, table) {
-	return func(w http.ResponseWriter, t table) {
+func writeCSV(name string) func(http.ResponseWriter, *http.Request, table) {
+	return func(w http.ResponseWriter, _ *http.Request, t table) {
 		w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 		w.Header().Set("Content-Disposition", `attachment; filename="owl-`+name+`.csv"`)
 		c := csv.NewWriter(w)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"owl/archive/series"
 	"owl/archive/store"
@@ -124,14 +125,18 @@ func (h *handler) pair(r *http.Request) (table, error) {
 	step = max(step, 1)
 	answer.Window = windowFor(s, step, mostPoints)
 	values := min(windowFor(s, step, mostValues), answer.Window)
+	var errs [2]error
+	var both sync.WaitGroup
 	for i, m := range shown {
-		d, err := h.direction(r.Context(), m, s, now, answer.Window, values)
-		if err != nil {
-			return nil, err
-		}
-		d.Tests = testsOf([][]*measurement{there, back}[i])
-		answer.Directions[i] = d
-		step = max(step, d.step)
+		both.Go(func() { answer.Directions[i], errs[i] = h.direction(r.Context(), m, s, now, answer.Window, values) })
+	}
+	both.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	for i, tests := range [2][]*measurement{there, back} {
+		answer.Directions[i].Tests = testsOf(tests)
+		step = max(step, answer.Directions[i].step)
 	}
 	answer.name(a, b)
 	if answer.WorstWindow = values; values == 0 {
@@ -205,7 +210,6 @@ type course struct {
 	*direction
 	window int64
 	points map[int64]*point
-	all    *series.Fold // of delays
 	loss   loss
 	times  []int64 // of losses
 }
@@ -239,7 +243,9 @@ func (h *handler) direction(ctx context.Context, m *measurement, s span, now, wi
 	d.URI = "/esmond/perfsonar/archive/" + m.Key + "/"
 	d.Source, d.Destination = nameOf(m.Source, m.InputSource), nameOf(m.Destination, m.InputDestination)
 	d.Omitted = omitted
-	c.write()
+	if err := c.write(); err != nil {
+		return nil, err
+	}
 	if values > 0 {
 		d.step = values
 	}
@@ -260,7 +266,7 @@ func (h *handler) direction(ctx context.Context, m *measurement, s span, now, wi
 // newCourse returns a course of which nothing is known, in windows.
 func newCourse(window int64) *course {
 	d := &direction{Totals: noTotals(), Gaps: []gap{}, Omitted: []string{}, Time: []int64{}}
-	return &course{direction: d, window: window, points: make(map[int64]*point), all: series.NewFold(series.Histogram)}
+	return &course{direction: d, window: window, points: make(map[int64]*point)}
 }
 
 // follow reads the series of a measurement, but for some. With errTooMany comes the
@@ -283,7 +289,7 @@ func (h *handler) follow(ctx context.Context, m *measurement, s span, window, va
 		if p.delays == nil {
 			p.delays = series.NewFold(series.Histogram)
 		}
-		return errors.Join(folded(p.delays, r), folded(c.all, r))
+		return folded(p.delays, r)
 	})
 	read(m.losses, m.summaryFor(m.losses, values), values, 2*mostValues, func(at int64, r *store.Reading) error {
 		c.lose(at, lossOf(r))
@@ -325,20 +331,44 @@ func (c *course) lose(at int64, l loss) {
 	}
 }
 
-// write writes the columns.
-func (c *course) write() {
+// write writes the columns and the totals.
+func (c *course) write() error {
+	var all []*series.Fold
 	c.Time = slices.AppendSeq(c.Time, maps.Keys(c.points))
 	slices.Sort(c.Time)
 	for _, t := range c.Time {
 		p := c.points[t]
 		of := delaysOf(p.delays)
+		if p.delays != nil {
+			all = append(all, p.delays)
+		}
 		sent, lost := p.loss.figures()
 		c.Sent, c.Lost, c.Worst = append(c.Sent, sent), append(c.Lost, lost), append(c.Worst, p.worst)
 		c.Min, c.P5, c.Median, c.P95, c.Max = append(c.Min, of.Min), append(c.P5, of.P5), append(c.Median, of.Median), append(c.P95, of.P95), append(c.Max, of.Max)
 		c.Reordered, c.Duplicated, c.ClockError = append(c.Reordered, p.reordered), append(c.Duplicated, p.duplicated), append(c.ClockError, p.clockErrors)
 	}
 	c.Totals.Sent, c.Totals.Lost = c.loss.figures()
-	c.Totals.delays = delaysOf(c.all)
+	total, err := merged(all)
+	c.Totals.delays = delaysOf(total)
+	return err
+}
+
+// merged returns the sum of folds, which are not to be used afterwards; nil: there
+// are none. Halves are merged before the whole, so that few of the merges are of
+// great histograms.
+func merged(all []*series.Fold) (*series.Fold, error) {
+	switch len(all) {
+	case 0:
+		return nil, nil
+	case 1:
+		return all[0], nil
+	}
+	a, err := merged(all[:len(all)/2])
+	b, err2 := merged(all[len(all)/2:])
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	return a, a.Merge(b)
 }
 
 // figures returns how many packets were sent and lost; not known if nothing was

@@ -1,9 +1,11 @@
 package ui
 
 import (
+	"compress/gzip"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -578,6 +580,29 @@ func TestRefused(t *testing.T) {
 	w.page.ServeHTTP(r, httptest.NewRequest(http.MethodPost, "/api/grid", strings.NewReader("x")))
 	if r.Code != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d", r.Code)
+	}
+}
+
+// TestCompressed says that a long answer is compressed for those who want that,
+// and is the same.
+func TestCompressed(t *testing.T) {
+	t.Parallel()
+	const now = 1_777_600_000
+	w := newWorld(t, now)
+	key := w.register(registration{source: "192.0.2.1", destination: "192.0.2.2"})
+	w.writeAll(key, noise(rand.New(rand.NewPCG(1, 1)), now-6000, 99))
+	const address = "/api/pair?source=192.0.2.1&destination=192.0.2.2&from=1777590000&to=1777600000"
+	q := httptest.NewRequest(http.MethodGet, address, nil)
+	q.Header.Set("Accept-Encoding", "gzip, br")
+	r := httptest.NewRecorder()
+	w.page.ServeHTTP(r, q)
+	z, err := gzip.NewReader(r.Body)
+	if err != nil || r.Header().Get("Content-Encoding") != "gzip" {
+		t.Fatal(err, r.Header())
+	}
+	got, err := io.ReadAll(z)
+	if want := w.ask(address); err != nil || want.Header().Get("Content-Encoding") != "" || want.Body.String() != string(got) {
+		t.Errorf("%v: %s compressed, want %s", err, got, want.Body)
 	}
 }
 

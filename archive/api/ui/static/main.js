@@ -7,7 +7,7 @@ import * as live from './live.js';
 import * as pair from './pair.js';
 import * as state from './state.js';
 
-const refresh = 10_000; // milliseconds, while the time shown moves on
+const refresh = 10_000; // milliseconds, while the time shown moves on, and ten times as long as it takes
 let view = null;
 let timer = 0;
 let loaded = 0;
@@ -30,7 +30,7 @@ async function load() {
   clearTimeout(timer);
   const s = state.read();
   const times = state.times(s);
-  const shown = view;
+  const [shown, begun] = [view, performance.now()];
   document.body.setAttribute('aria-busy', 'true');
   try {
     const answer = await shown.load(s, times);
@@ -43,7 +43,7 @@ async function load() {
   }
   document.body.removeAttribute('aria-busy');
   age();
-  if (times.live) timer = setTimeout(load, refresh);
+  if (times.live) timer = setTimeout(load, Math.max(refresh, 10 * (performance.now() - begun)));
 }
 
 function problem(text) {
