@@ -43,3 +43,17 @@ func (r *recorder) of(message, attribute string) (values []string) {
 
 // discard is for those who do not look at the log.
 var discard = slog.New(slog.DiscardHandler)
+
+func (r *recorder) logger() *slog.Logger { return slog.New(r) }
+
+// warnings returns how many there were.
+func (r *recorder) warnings() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, record := range r.all {
+		if record.Level == slog.LevelWarn {
+			n++
+		}
+	}
+	return n
+}

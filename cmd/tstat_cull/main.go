@@ -86,10 +86,7 @@ type options struct {
 // parse reads a command line, and looks whether the directory is there.
 func parse(args []string) (*options, error) {
 	o := &options{cull: tstat.CullOptions{TTL: 48 * time.Hour}}
-	given, others, err := taken.Parse(args)
-	if err != nil {
-		return nil, err
-	}
+	given, others, wrong := taken.Parse(args)
 	for _, g := range given {
 		switch g.Name {
 		case "directory":
@@ -111,6 +108,9 @@ func parse(args []string) (*options, error) {
 		if o.Asked() {
 			return o, nil
 		}
+	}
+	if wrong != nil {
+		return nil, wrong
 	}
 	if err := taken.Missing(given, "directory"); err != nil {
 		return nil, err

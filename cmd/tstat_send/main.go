@@ -63,6 +63,7 @@ func (o *options) run(ctx context.Context, getenv func(string) (string, bool), s
 			o.send.Log.Info("interrupted: ending behind this directory")
 			close(finish)
 		} else {
+			o.send.Log.Info("terminated: ending behind this slice")
 			end(cause)
 		}
 	})()

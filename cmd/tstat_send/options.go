@@ -85,12 +85,10 @@ func parse(args []string) (*options, error) {
 	o := &options{config: "./config.ini", transport: tstat.RabbitName}
 	o.send.Format = tstat.V068
 	o.send.Bits = 1000 * bitsPerMegabyte
-	given, others, err := taken.Parse(args)
-	if err != nil {
-		return nil, err
-	}
+	given, others, wrong := taken.Parse(args)
 	sensor, threshold := false, ""
 	for _, g := range given {
+		var err error
 		switch g.Name {
 		case "directory":
 			o.directory = g.Value
@@ -132,6 +130,9 @@ func parse(args []string) (*options, error) {
 			return o, nil
 		}
 	}
+	if wrong != nil {
+		return nil, wrong
+	}
 	if err := taken.Missing(given, "directory"); err != nil {
 		return nil, err
 	}
@@ -139,6 +140,7 @@ func parse(args []string) (*options, error) {
 		return nil, fmt.Errorf("unrecognized arguments: %s", strings.Join(others, " "))
 	}
 	if !sensor {
+		var err error
 		if o.send.Sensor, err = os.Hostname(); err != nil {
 			return nil, fmt.Errorf("the name of this host is needed without -S/--sensor: %w", err)
 		}

@@ -68,7 +68,8 @@ type word struct {
 }
 
 // Parse returns the options that args have, in order and by their names, and the
-// words that are neither options nor their arguments.
+// words that are neither options nor their arguments. An error comes with the
+// options before the one that it is of.
 func (all Options) Parse(args []string) (given []getopt.Option, others []string, err error) {
 	words, rest, err := all.words(args)
 	if err != nil {
@@ -84,7 +85,7 @@ func (all Options) Parse(args []string) (given []getopt.Option, others []string,
 		for w.short && w.attached && !w.option.Arg {
 			next := all.letter(firstRune(w.value))
 			if next == nil {
-				return nil, nil, ignored(w)
+				return given, nil, ignored(w)
 			}
 			given = append(given, getopt.Option{Name: w.option.Name})
 			w.value = w.value[len(next.Letter):]
@@ -92,10 +93,10 @@ func (all Options) Parse(args []string) (given []getopt.Option, others []string,
 		}
 		switch {
 		case w.attached && !w.option.Arg:
-			return nil, nil, ignored(w)
+			return given, nil, ignored(w)
 		case w.option.Arg && !w.attached:
 			if len(words) == 0 || words[0].dashed {
-				return nil, nil, fmt.Errorf("argument %v: expected one argument", w.option)
+				return given, nil, fmt.Errorf("argument %v: expected one argument", w.option)
 			}
 			w.value, words = words[0].text, words[1:]
 		}
