@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -59,7 +60,7 @@ func TestLongBody(t *testing.T) {
 			if announced && body.read > 0 || body.read > most+bufferOctets {
 				t.Errorf("%s: %d octets were read", url, body.read)
 			}
-			if used > 8*most {
+			if used > 16*most {
 				t.Errorf("%s: %d octets of memory for %d of a body", url, used, body.read)
 			}
 		}
@@ -93,13 +94,17 @@ func TestHostileBodies(t *testing.T) {
 		return `{"data": [{"ts": 1, "val": [{"event-type": "` + event + `", "val": ` + v + `}]}]}`
 	}
 	bins := func(n int) string {
-		var b strings.Builder
+		b := []byte(`{"":1`)
 		for i := range n {
-			fmt.Fprintf(&b, `,"%d.5":1`, i)
+			b = append(strconv.AppendInt(append(b, `,"`...), int64(i), 10), `":1`...)
 		}
-		return "{" + b.String()[1:] + "}"
+		return string(append(b, '}'))
 	}
 	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	million := 1_000_000
+	if testing.Short() {
+		million = 100_000
+	}
 	for _, c := range []struct {
 		name, body string
 		status     int
@@ -109,17 +114,17 @@ func TestHostileBodies(t *testing.T) {
 		{"a million levels in a value", value("failures", nested(1_000_000)), 400, "POST data payload could not be decoded"},
 		{"a thousand levels in a value", value("failures", nested(1000)), 400, "JSON parse error - more than 64 levels"},
 		{"objects as deep", value("failures", strings.Repeat(`{"a":`, 1000)+"1"+strings.Repeat("}", 1000)), 400, "JSON parse error - more than 64 levels"},
-		{"a million bins", value("histogram-owdelay", bins(1_000_000)), 400, "Histogram has more than 65536 labels"},
+		{"a million bins", value("histogram-owdelay", bins(million)), 400, "Histogram has more than 65536 labels"},
 		{"a number without end", value("packet-count-sent", strings.Repeat("9", 1_000_000)), 400, "Value must be an integer"},
 		{"a great exponent", value("packet-count-sent", "1e999999999"), 400, "Value must be an integer"},
 		{"a time without end", `{"data": [{"ts": 1e999999999, "val": [{"event-type": "failures", "val": 1}]}]}`, 400, "Time must be a unix timestamp"},
-		{"too many points", points("packet-count-sent", make([]int, MaxPoints+1)...), 409, "Time series value already exists"},
-		{"too many points of different times", manyTimes(MaxPoints + 1), 413, "Request has more than 100000 points"},
+		{"too many points", `{"data": [{"ts": 1, "val": [` + strings.Repeat(`{"event-type": "failures", "val": 1},`, MaxPoints) + `{"event-type": "failures", "val": 1}]}]}`,
+			http.StatusRequestEntityTooLarge, "Request has more than 100000 points"},
 		{"half a letter", "{\"data\": [{\"ts\": 1, \"val\": [{\"event-type\": \"failures\", \"val\": \"\xc3\"}]}]}", 400, "POST data payload could not be decoded"},
 		{"half a letter, escaped", value("failures", `"\ud800"`), 201, ""}, // U+FFFD to who reads it
 		{"no text at all", value("failures", `"\u0000"`), 201, ""},
 		{"the name of an event type", value(strings.Repeat("x", 1_000_000), "1"), 400, "Invalid event type xxx"},
-		{"members without end", `{"data": [` + strings.Repeat(`{"ts": 1, "val": []},`, 100_000) + `{"ts": 1, "val": []}]}`, 201, ""},
+		{"members without end", `{"data": [` + strings.Repeat(`{"ts": 1, "val": []},`, 50_000) + `{"ts": 1, "val": []}]}`, 201, ""},
 		{"a member often", `{` + strings.Repeat(`"data": 1, `, 100_000) + `"data": []}`, 201, ""},
 	} {
 		var r *reply
@@ -140,15 +145,6 @@ func TestHostileBodies(t *testing.T) {
 	}
 	a.get(t, uri+"packet-count-sent/base").is(t, "[]")
 	a.get(t, uri+"histogram-owdelay/base").is(t, "[]")
-}
-
-// manyTimes is a body with so many points.
-func manyTimes(n int) string {
-	times := make([]int, n)
-	for i := range times {
-		times[i] = i
-	}
-	return points("packet-count-sent", times...)
 }
 
 // Texts are texts: in each field of metadata, in each parameter of a URL, in
@@ -223,7 +219,7 @@ func TestStreams(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t, 200_000)
 	uri := a.register(t, registration)
-	a.manyPoints(t, uri, 20_000)
+	a.manyPoints(t, uri, 5000)
 	get := func(ctx context.Context, w http.ResponseWriter) (aborted bool) {
 		defer func() {
 			if mistake := recover(); mistake != nil {
@@ -234,15 +230,15 @@ func TestStreams(t *testing.T) {
 				}
 			}
 		}()
-		a.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, uri+"histogram-owdelay/base?limit=20000", nil).WithContext(ctx))
+		a.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, uri+"histogram-owdelay/base?limit=5000", nil).WithContext(ctx))
 		return false
 	}
 	w := &pieces{ResponseRecorder: *httptest.NewRecorder()}
-	if get(t.Context(), w) || w.largest > held+1024 || w.n < 20 {
+	if get(t.Context(), w) || w.largest > held+1024 || w.n < 5 {
 		t.Errorf("%d pieces, the largest of %d octets", w.n, w.largest)
 	}
-	if n := len((&reply{body: w.Body.Bytes()}).list(t)); n != 20_000 {
-		t.Errorf("%d points, want 20000", n)
+	if n := len((&reply{body: w.Body.Bytes()}).list(t)); n != 5000 {
+		t.Errorf("%d points, want 5000", n)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -77,6 +77,7 @@ func (q *request) writeBulk() error {
 // A batch are the points of a request, which are written all or none.
 type batch struct {
 	*request
+	n       int // points that there were in the request
 	samples []series.Sample
 	at      map[instant]int // which sample is of it
 }
@@ -89,7 +90,7 @@ type instant struct {
 
 // add adds a point to a batch.
 func (b *batch) add(w series.Written) error {
-	if len(b.samples) == MaxPoints {
+	if b.n++; b.n > MaxPoints {
 		return refuse(http.StatusRequestEntityTooLarge, "Request has more than %d points", MaxPoints)
 	}
 	event := w.Event

@@ -102,7 +102,7 @@ func (s *scanner) raw() []byte {
 	from := s.at
 	switch c {
 	case '{':
-		s.object(func(string) { s.raw() })
+		s.nest('{', '}', s.skipMember)
 	case '[':
 		s.array(func() { s.raw() })
 	case '"':
@@ -114,6 +114,17 @@ func (s *scanner) raw() []byte {
 		return nil
 	}
 	return s.text[from:s.at]
+}
+
+// skipMember passes by a member of an object.
+func (s *scanner) skipMember() {
+	s.skipString()
+	if !s.take(':') {
+		s.syntax("a colon")
+	}
+	if s.err == nil {
+		s.raw()
+	}
 }
 
 // word reads a number, true, false or null.
