@@ -28,9 +28,10 @@ Without a command it serves the archive until SIGTERM or Ctrl-C.
                   list shows all names, revoke NAME has a key end at once
    export         write all there is as JSON lines, to a FILE or to the standard
                   output
-   import         take in what export has written (FILEs; - is the standard input)
-                  and what powstream has written (a DIR of .owp files); again, too,
-                  which changes nothing
+   import         take in what export has written (FILEs; - is the standard input),
+                  what another esmond has (a URL, such as
+                  https://host/esmond/perfsonar/archive/) and what powstream has
+                  written (a DIR of .owp files); again, too, which changes nothing
    backup         write a copy of a STORE that is a file to a new FILE, while others
                   use it
    forecast       say what the archive takes and when the disk is full

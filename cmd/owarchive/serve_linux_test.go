@@ -37,7 +37,7 @@ func start(t *testing.T, store string, more ...string) *owarchive {
 	return a
 }
 
-// run runs an owarchive that does not serve.
+// runs runs an owarchive that does not serve.
 func runs(t *testing.T, args ...string) (stdout string) {
 	t.Helper()
 	p := testprog.Start(t, exec.Command("owarchive", args...))
@@ -150,6 +150,29 @@ func TestServe(t *testing.T) {
 	read(b)
 	b.Terminate(t)
 	testprog.Promtool(t, text)
+}
+
+// TestImportRemote: what one archive has another takes in over its REST interface,
+// with its keys; again, too.
+func TestImportRemote(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	from := start(t, filepath.Join(dir, "from.db"), "--allow-write", "127.0.0.1")
+	url := from.register(t, "")
+	const points = `{"data":[{"ts":1000000020,"val":[{"event-type":"packet-count-sent","val":600}]},{"ts":1000000050,"val":[{"event-type":"packet-count-sent","val":300}]}]}`
+	if code, body := send(t, http.DefaultClient, "PUT", url, "", points); code != http.StatusCreated {
+		t.Fatalf("%d %s", code, body)
+	}
+	archive := from.url + "/esmond/perfsonar/archive/"
+	to := filepath.Join(dir, "to.db")
+	for _, want := range []string{"1 measurements; 2 values and 0 summaries are new", "1 measurements; 0 values and 0 summaries are new"} {
+		if got := runs(t, "--store", to, "import", archive); got != archive+": "+want+"\n" {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if a, b := runs(t, "--store", to, "export"), runs(t, "--store", filepath.Join(dir, "from.db"), "export"); a != b {
+		t.Errorf("what is exported has become\n%s\nwant\n%s", a, b)
+	}
 }
 
 // TestReload: at SIGHUP certificate, retention and access log are taken up again;

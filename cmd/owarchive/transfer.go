@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
+	"strings"
+	"time"
 
+	"owl/archive/remote"
+	"owl/archive/series"
 	"owl/archive/store"
 	"owl/internal/aside"
 )
@@ -75,8 +80,11 @@ func (o *options) importAll(ctx context.Context, log *slog.Logger, stdin io.Read
 
 // importOne imports what from is by its looks.
 func (o *options) importOne(ctx context.Context, st *store.Store, from string, stdin io.Reader, say func(string)) error {
-	if from == "-" {
+	switch {
+	case from == "-":
 		return importLines(ctx, st, stdin, "the standard input", say)
+	case strings.HasPrefix(from, "http://"), strings.HasPrefix(from, "https://"):
+		return importRemote(ctx, st, from, say)
 	}
 	f, err := os.Open(from)
 	if err != nil {
@@ -96,9 +104,37 @@ func (o *options) importOne(ctx context.Context, st *store.Store, from string, s
 // importLines imports what export has written.
 func importLines(ctx context.Context, st *store.Store, r io.Reader, name string, say func(string)) error {
 	done, err := st.Import(ctx, r)
-	say(fmt.Sprintf("%s: %d measurements; %d values and %d summaries are new", name, done.Measurements, done.Values, done.Summaries))
+	say(news(name, done))
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// importRemote imports what another archive has, over its REST interface.
+func importRemote(ctx context.Context, st *store.Store, address string, say func(string)) error {
+	from, err := remote.New(address, &http.Client{Timeout: remoteTimeout}, time.Now())
+	if err != nil {
+		return err
+	}
+	told := time.Now()
+	done, err := st.Copy(ctx, from, func(_ *series.Metadata, done store.Transferred) {
+		if now := time.Now(); now.Sub(told) >= treeProgress {
+			told = now
+			say(news(address, done))
+		}
+	})
+	say(news(address, done))
+	if err != nil {
+		return fmt.Errorf("%s: %w", address, err)
+	}
+	return nil
+}
+
+// remoteTimeout bounds one answer of another archive.
+const remoteTimeout = 2 * time.Minute
+
+// news says what has come from somewhere.
+func news(from string, t store.Transferred) string {
+	return fmt.Sprintf("%s: %d measurements; %d values and %d summaries are new", from, t.Measurements, t.Values, t.Summaries)
 }
