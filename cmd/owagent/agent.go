@@ -459,6 +459,7 @@ func (a *agent) start(l *listeners) (change, error) {
 	if err := a.startServer(a.first, l.control); err != nil {
 		return change{}, err
 	}
+	a.work.Go(func() { a.tellClock(a.life) })
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	return a.apply(a.first)
