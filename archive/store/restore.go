@@ -156,7 +156,7 @@ func (i *importer) flush() error {
 	}
 	var n int
 	err := i.store.change(i.ctx, i.key, func(t *tx) (err error) {
-		n, err = t.restore(i.key, i.samples, i.updated)
+		n, err = t.restore(i.key, i.samples, i.updated, false)
 		return err
 	})
 	i.samples, i.size = i.samples[:0], 0
@@ -198,13 +198,14 @@ func mustKey(text string) key {
 
 // restore stores values that are not there yet, and returns how many that were.
 // Where a window has lost values its summaries stay as they are: nobody knows
-// whether these are among them. updated is when event types were.
-func (t *tx) restore(k key, samples []series.Sample, updated map[series.EventType]int64) (int, error) {
+// whether these are among them. updated is when event types were; keep is to leave
+// alone what is there with another value.
+func (t *tx) restore(k key, samples []series.Sample, updated map[series.EventType]int64, keep bool) (int, error) {
 	events, err := t.events(k)
 	if err != nil {
 		return 0, err
 	}
-	missing, err := t.missing(k, events, samples)
+	missing, err := t.missing(k, events, samples, keep)
 	if err != nil || len(missing) == 0 {
 		return 0, err
 	}
@@ -239,8 +240,9 @@ func (t *tx) restore(k key, samples []series.Sample, updated map[series.EventTyp
 	return len(puts), nil
 }
 
-// missing returns the samples that are not there, or are there with another value.
-func (t *tx) missing(k key, events map[series.EventType]*registered, samples []series.Sample) ([]series.Sample, error) {
+// missing returns the samples that are not there; without keep also those that are
+// there with another value.
+func (t *tx) missing(k key, events map[series.EventType]*registered, samples []series.Sample, keep bool) ([]series.Sample, error) {
 	there, err := t.there(k, samples)
 	if err != nil {
 		return nil, err
@@ -248,7 +250,7 @@ func (t *tx) missing(k key, events map[series.EventType]*registered, samples []s
 	var missing []series.Sample
 	for _, s := range samples {
 		if e := events[s.Event]; e != nil {
-			if b, ok := there[place{s.Time, e.id}]; ok && bytes.Equal(b, s.Value.AppendBinary(nil)) {
+			if b, ok := there[place{s.Time, e.id}]; ok && (keep || bytes.Equal(b, s.Value.AppendBinary(nil))) {
 				continue
 			}
 		}
@@ -294,22 +296,28 @@ func (t *tx) restoreFold(k key, event series.EventType, w window, f *series.Fold
 	if !slices.Contains(e.windows, w.span) || series.WindowStart(w.start, w.span) != w.start {
 		return false, fmt.Errorf("the summary of %s at %d over %d s: want one that is registered", event, w.start, w.span)
 	}
-	var count int64
-	var failed error
-	err = t.query(func(r row) error {
-		var b []byte
-		if err := r.Scan(&b); err != nil {
-			return err
-		}
-		there, err := series.DecodeFold(e.kind, b)
-		if failed = err; err == nil {
-			count = there.Count()
-		}
-		return nil
-	}, "SELECT fold FROM folds WHERE key = ? AND span = ? AND start = ? AND series = ?", k[:], w.span, w.start, e.id)
-	if err = errors.Join(err, failed); err != nil || count >= f.Count() {
+	count, err := foldCount(t, k, event, w)
+	if err != nil || count >= f.Count() {
 		return false, err
 	}
 	return true, t.insert("INSERT INTO folds (key, span, start, series, fold)", " ON CONFLICT (key, span, start, series) DO UPDATE SET fold = excluded.fold", 5,
 		[]any{k[:], w.span, w.start, e.id, f.AppendBinary(nil)})
+}
+
+// foldCount returns how many values are in a fold, 0 if there is none.
+func foldCount(q querier, k key, event series.EventType, w window) (count int64, err error) {
+	var damaged error
+	err = q.query(func(r row) error {
+		var b []byte
+		if err := r.Scan(&b); err != nil {
+			return err
+		}
+		kind, _ := event.Kind()
+		f, err := series.DecodeFold(kind, b)
+		if damaged = err; err == nil {
+			count = f.Count()
+		}
+		return nil
+	}, "SELECT f.fold FROM folds f JOIN events e ON e.key = f.key AND e.id = f.series WHERE f.key = ? AND f.span = ? AND f.start = ? AND e.event = ?", k[:], w.span, w.start, string(event))
+	return count, errors.Join(err, damaged)
 }

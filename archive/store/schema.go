@@ -63,6 +63,12 @@ var migrations = [...]string{`
 		secret  BLOB NOT NULL UNIQUE, -- its SHA-256
 		created INTEGER NOT NULL,     -- s since 1970
 		used    INTEGER NOT NULL) WITHOUT ROWID; -- the day of the last use, s since 1970; 0: never
+	CREATE TABLE copies ( -- series that are complete from another archive
+		key     BLOB NOT NULL,
+		event   TEXT NOT NULL,
+		source  TEXT NOT NULL,    -- the archive
+		updated INTEGER NOT NULL, -- when it said then that they were, s since 1970
+		PRIMARY KEY (key, event, source)) WITHOUT ROWID;
 `}
 
 // migrate makes the schema what this program wants.
