@@ -146,10 +146,10 @@ type point struct {
 	at    int64
 }
 
-// points returns the points of a series from one time to another.
-func (a *Archive) points(ctx context.Context, key, path string, from, to int64) iter.Seq2[point, error] {
+// points returns the points of a series up to a time.
+func (a *Archive) points(ctx context.Context, key, path string, to int64) iter.Seq2[point, error] {
 	return func(yield func(point, error) bool) {
-		for from <= to {
+		for from := int64(0); from <= to; {
 			var page []point
 			err := a.get(ctx, key+"/"+path, url.Values{
 				"time-start": {strconv.FormatInt(from, 10)}, "time-end": {strconv.FormatInt(to, 10)}, "limit": {strconv.Itoa(valuesAtOnce)},
@@ -183,7 +183,7 @@ func (a *Archive) Values(ctx context.Context, m *series.Metadata, event series.E
 		kind, _ := event.Kind()
 		sent := a.sent(ctx, m, kind)
 		defer sent.stop()
-		for p, err := range a.points(ctx, m.Key, string(event)+"/base", 0, a.until) {
+		for p, err := range a.points(ctx, m.Key, string(event)+"/base", a.until) {
 			var v series.Value
 			var count int64
 			if err == nil {
@@ -217,7 +217,7 @@ func (a *Archive) sent(ctx context.Context, m *series.Metadata, kind series.Kind
 		return &counts{stop: func() {}}
 	}
 	c := new(counts)
-	c.next, c.stop = iter.Pull2(a.points(ctx, m.Key, event+"/base", 0, a.until))
+	c.next, c.stop = iter.Pull2(a.points(ctx, m.Key, event+"/base", a.until))
 	c.p, c.err, c.ok = c.next()
 	return c
 }
@@ -230,11 +230,10 @@ func (c *counts) at(at int64) (int64, error) {
 	if c.err != nil || !c.ok || c.p.at != at {
 		return 0, c.err
 	}
-	n, err := strconv.ParseFloat(string(c.p.Value), 64)
-	if err != nil || n < 0 || n > math.MaxInt32 {
-		return 0, nil
+	if n, err := strconv.ParseInt(strings.TrimSuffix(string(c.p.Value), ".0"), 10, 32); err == nil && n > 0 {
+		return n, nil
 	}
-	return int64(n), nil
+	return 0, nil
 }
 
 // Folds returns the summaries over a window that start before a time.
@@ -256,10 +255,10 @@ func (a *Archive) Folds(ctx context.Context, m *series.Metadata, event series.Ev
 		var mean func() (point, error, bool)
 		if both {
 			var stop func()
-			mean, stop = iter.Pull2(a.points(ctx, m.Key, string(event)+"/"+means.String(), 0, min(before-1, a.until)))
+			mean, stop = iter.Pull2(a.points(ctx, m.Key, string(event)+"/"+means.String(), min(before-1, a.until)))
 			defer stop()
 		}
-		for p, err := range a.points(ctx, m.Key, string(event)+"/"+summary.String(), 0, min(before-1, a.until)) {
+		for p, err := range a.points(ctx, m.Key, string(event)+"/"+summary.String(), min(before-1, a.until)) {
 			f := store.FoldAt{Start: p.at}
 			if err == nil {
 				f.Fold, err = a.fold(kind, summary.Type, p, mean, least)

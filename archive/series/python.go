@@ -2,6 +2,7 @@ package series
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -145,10 +146,8 @@ func appendFloat(dst []byte, f float64) []byte {
 	}
 	from := len(dst)
 	dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
-	for _, c := range dst[from:] {
-		if c == '.' {
-			return dst
-		}
+	if slices.Contains(dst[from:], '.') {
+		return dst
 	}
 	return append(dst, ".0"...)
 }

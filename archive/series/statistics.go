@@ -2,6 +2,7 @@ package series
 
 import (
 	"math"
+	"slices"
 )
 
 // Stats are the statistics of a histogram, in the unit of its labels.
@@ -166,9 +167,9 @@ func first(bins []bin) float64 {
 
 // last returns the last label that has a count.
 func last(bins []bin) float64 {
-	for i := len(bins) - 1; i >= 0; i-- {
-		if bins[i].n > 0 {
-			return bins[i].x
+	for _, b := range slices.Backward(bins) {
+		if b.n > 0 {
+			return b.x
 		}
 	}
 	return math.NaN()

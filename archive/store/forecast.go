@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"path/filepath"
 	"slices"
@@ -62,7 +63,7 @@ func (s *Store) Forecast(ctx context.Context, rules []Rule) (Forecast, error) {
 		}
 		return f.measurement(k, events)
 	})
-	if err != nil && err != errEnough {
+	if err != nil && !errors.Is(err, errEnough) {
 		return Forecast{}, err
 	}
 	result := Forecast{Free: -1}
