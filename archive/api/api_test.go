@@ -131,6 +131,12 @@ func (a *archive) do(t testing.TB, method, url, body string, headers ...string) 
 	if body == "" {
 		r.Body, r.ContentLength = http.NoBody, 0
 	}
+	return a.send(t, r, body, headers...)
+}
+
+// send has a request answered, of which the body may be known.
+func (a *archive) send(t testing.TB, r *http.Request, body string, headers ...string) *reply {
+	t.Helper()
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}
@@ -142,7 +148,7 @@ func (a *archive) do(t testing.TB, method, url, body string, headers ...string) 
 		t.Fatal(err)
 	}
 	if response.Header.Get("Content-Type") == typeJSON && response.Header.Get("Content-Encoding") == "" && len(b) > 0 && !json.Valid(b) {
-		t.Fatalf("%s %s: %q is no JSON", method, url, b)
+		t.Fatalf("%s %s: %q is no JSON", r.Method, r.URL, b)
 	}
 	answered := &reply{Response: response, body: b}
 	answered.described = described().check(t, r, body, answered)

@@ -6,11 +6,14 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"unicode/utf8"
 )
 
@@ -311,6 +314,8 @@ func TestOpenAPI(t *testing.T) {
 		ask(c.method, c.url, body)
 		ask(c.method, c.url, "x", a.token()...)
 		ask(c.method, c.url, long, a.token()...)
+		slow := httptest.NewRequest(c.method, c.url, iotest.ErrReader(os.ErrDeadlineExceeded))
+		seen[a.send(t, slow, "", a.token()...).described] = true
 		ask(c.method, c.url, body, "Authorization", "Token "+a.secret, "Content-Type", "text/plain")
 		if c.other != "" {
 			ask(c.method, c.other, body, a.token()...)

@@ -1,9 +1,9 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -130,29 +130,41 @@ func excerpt(body []byte) string {
 	return "'" + strings.ReplaceAll(text[1:len(text)-1], `\"`, `"`) + "'"
 }
 
-// body reads what a request brings.
+// firstOctets is how long a body is believed to be before any of it is there.
+const firstOctets = 64 << 10
+
+// body reads what a request brings, in memory for not much more than has come.
 func (q *request) body() ([]byte, error) {
 	most := q.handler.MaxBody
 	tooLong := refuse(http.StatusRequestEntityTooLarge, "Request body is longer than %d octets", most)
 	if q.ContentLength > most {
 		return nil, tooLong
 	}
-	var b bytes.Buffer
-	b.Grow(int(min(max(q.ContentLength, 0), trusted)) + bytes.MinRead)
-	if _, err := b.ReadFrom(http.MaxBytesReader(q.answer.w, q.Body, most)); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, tooLong
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, refuse(http.StatusRequestTimeout, "Request body came too slowly")
-		}
-		return nil, bad("Request body could not be read to its end")
+	size := int(most)
+	if q.ContentLength >= 0 {
+		size = int(q.ContentLength)
 	}
-	return b.Bytes(), nil
+	body := http.MaxBytesReader(q.answer.w, q.Body, most)
+	// One octet more than there are is room to find out that there are no more.
+	b := make([]byte, 0, min(size, firstOctets)+1)
+	for {
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(2*cap(b), size+1)), b...)
+		}
+		n, err := body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch _, more := errors.AsType[*http.MaxBytesError](err); {
+		case err == io.EOF:
+			return b, nil
+		case more, len(b) > size:
+			return nil, tooLong
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, refuse(http.StatusRequestTimeout, "Request body came too slowly")
+		case err != nil:
+			return nil, bad("Request body could not be read to its end")
+		}
+	}
 }
-
-// trusted is how many octets a length is believed to announce, before any come.
-const trusted = 64 << 10
 
 // parseInt reads a whole number as Python's int does, but for underscores and for
 // the digits of other scripts.
