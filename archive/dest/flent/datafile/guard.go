@@ -6,15 +6,18 @@ import (
 	"io"
 )
 
-// Bounds of a file that is read.
-const (
-	maxOctets   = 2 << 30  // without compression
-	maxPiece    = 1 << 20  // octets of what is read at once: a raw value, a name
-	maxMetadata = 16 << 20 // octets of all metadata
-	maxDepth    = 32       // of JSON
-	maxValues   = 1 << 24  // numbers and nulls in all series
-	maxSeries   = 1 << 16
-)
+// Bounds are those of a file that is read.
+type bounds struct {
+	octets   int64 // without compression
+	piece    int   // octets of what is read at once: a raw value, a name
+	metadata int   // octets of all metadata
+	depth    int   // of JSON
+	values   int   // numbers and nulls in all series
+	series   int
+}
+
+// usual bounds are far beyond what a test makes.
+var usual = bounds{octets: 2 << 30, piece: 1 << 20, metadata: 16 << 20, depth: 32, values: 1 << 24, series: 1 << 16}
 
 // pieceDepth is how deep pieces lie: {"raw_values": {"series": [piece, …
 const pieceDepth = 3
@@ -23,11 +26,13 @@ const pieceDepth = 3
 // to read than a data file does: a file of some kilobytes may be one of
 // gigabytes, all of it one string.
 type guard struct {
+	bounds
 	r        io.Reader
-	octets   int64
-	piece    int  // octets since the last one that ended a piece
+	err      error // that ended it
+	n        int64 // octets
+	since    int   // octets since the last one that ended a piece
+	level    int
 	whole    bool // what comes is one piece: metadata
-	depth    int
 	inString bool
 	escaped  bool
 }
@@ -35,10 +40,13 @@ type guard struct {
 var errTooLong = errors.New("no data file: it is too long")
 
 func (g *guard) Read(p []byte) (int, error) {
+	if g.err != nil {
+		return 0, g.err
+	}
 	n, err := g.r.Read(p)
 	for i, c := range p[:n] {
-		if e := g.take(c); e != nil {
-			return i, e
+		if g.err = g.take(c); g.err != nil {
+			return i, g.err
 		}
 	}
 	return n, err
@@ -46,13 +54,13 @@ func (g *guard) Read(p []byte) (int, error) {
 
 // take looks at one octet.
 func (g *guard) take(c byte) error {
-	g.octets++
-	g.piece++
+	g.n++
+	g.since++
 	switch {
-	case g.octets > maxOctets:
-		return fmt.Errorf("%w: more than %d octets without compression", errTooLong, int64(maxOctets))
-	case g.piece > maxPiece && (!g.whole || g.piece > maxMetadata):
-		return fmt.Errorf("%w: octet %d: a value of more than %d octets", errTooLong, g.octets, g.piece-1)
+	case g.n > g.octets:
+		return fmt.Errorf("%w: more than %d octets without compression", errTooLong, g.octets)
+	case g.since > g.piece && (!g.whole || g.since > g.metadata):
+		return fmt.Errorf("%w: octet %d: a value of more than %d octets", errTooLong, g.n, g.since-1)
 	case g.escaped:
 		g.escaped = false
 	case g.inString:
@@ -60,15 +68,15 @@ func (g *guard) take(c byte) error {
 	case c == '"':
 		g.inString = true
 	case c == '{' || c == '[':
-		if g.depth++; g.depth > maxDepth {
-			return fmt.Errorf("%w: octet %d: more than %d levels", errTooLong, g.octets, maxDepth)
+		if g.level++; g.level > g.depth {
+			return fmt.Errorf("%w: octet %d: more than %d levels", errTooLong, g.n, g.depth)
 		}
 	case c == '}' || c == ']':
-		g.depth--
+		g.level--
 		fallthrough
 	case c == ',' || c == ':':
-		if g.depth <= pieceDepth && !g.whole {
-			g.piece = 0
+		if g.level <= pieceDepth && !g.whole {
+			g.since = 0
 		}
 	}
 	return nil

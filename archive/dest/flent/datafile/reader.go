@@ -55,7 +55,7 @@ func Known(head []byte) bool {
 // ReadMetadata reads the metadata of a data file, and no more than it takes to find
 // them.
 func ReadMetadata(r io.Reader) (map[string]any, error) {
-	p, err := newParser(r)
+	p, err := newParser(r, usual)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,10 @@ var errBrief = errors.New("the metadata were read")
 // Read reads a data file, compressed by gzip or bzip2 or not at all. It takes what
 // Flent takes, as far as the table and the values go: an error is what neither
 // could read, or a file that is larger than any test makes it.
-func Read(r io.Reader) (*File, error) {
-	p, err := newParser(r)
+func Read(r io.Reader) (*File, error) { return readBounded(r, usual) }
+
+func readBounded(r io.Reader, b bounds) (*File, error) {
+	p, err := newParser(r, b)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func early(err error) error {
 	return err
 }
 
-func newParser(r io.Reader) (*parser, error) {
+func newParser(r io.Reader, b bounds) (*parser, error) {
 	in := bufio.NewReader(r)
 	head, err := in.Peek(3)
 	if len(head) == 0 {
@@ -106,12 +108,11 @@ func newParser(r io.Reader) (*parser, error) {
 	case string(head) == "BZh":
 		text = bzip2.NewReader(in)
 	}
-	guard := &guard{r: text}
+	guard := &guard{bounds: b, r: text}
 	p := &parser{
 		guard: guard,
 		json:  json.NewDecoder(guard),
 		file:  &File{Version: 1},
-		left:  maxValues,
 		raw:   make(map[string]*values),
 		rows:  make(map[string]*values),
 	}
@@ -128,13 +129,13 @@ func notEOF(err error) error {
 
 // A parser reads a file.
 type parser struct {
-	guard *guard
-	json  *json.Decoder
-	file  *File
-	left  int  // values that there may be yet
-	brief bool // only the metadata are wanted
-	raw   map[string]*values
-	rows  map[string]*values
+	guard  *guard
+	json   *json.Decoder
+	file   *File
+	values int  // so far
+	brief  bool // only the metadata are wanted
+	raw    map[string]*values
+	rows   map[string]*values
 }
 
 // Values are those of a series.
@@ -234,8 +235,8 @@ func (p *parser) array(what string, element func() error) error {
 		return err
 	}
 	for p.json.More() {
-		if p.left--; p.left < 0 {
-			return fmt.Errorf("%w: more than %d values", errTooLong, maxValues)
+		if p.values++; p.values > p.guard.values {
+			return fmt.Errorf("%w: more than %d values", errTooLong, p.guard.values)
 		}
 		if err := element(); err != nil {
 			return err
@@ -312,8 +313,8 @@ func (p *parser) number(what string) (v float64, ok bool, err error) {
 // row reads the column name of the table.
 func (p *parser) row(name string) error {
 	c := &values{}
-	if p.rows[name] = c; len(p.rows) > maxSeries {
-		return fmt.Errorf("%w: more than %d series", errTooLong, maxSeries)
+	if p.rows[name] = c; len(p.rows) > p.guard.series {
+		return fmt.Errorf("%w: more than %d series", errTooLong, p.guard.series)
 	}
 	return p.array(name, func() error {
 		v, ok, err := p.number(name)
@@ -328,8 +329,8 @@ func (p *parser) row(name string) error {
 // packets reads the single values of the series name.
 func (p *parser) packets(name string) error {
 	c := &values{}
-	if p.raw[name] = c; len(p.raw) > maxSeries {
-		return fmt.Errorf("%w: more than %d series", errTooLong, maxSeries)
+	if p.raw[name] = c; len(p.raw) > p.guard.series {
+		return fmt.Errorf("%w: more than %d series", errTooLong, p.guard.series)
 	}
 	return p.array(name, func() error {
 		var k struct {
@@ -419,5 +420,7 @@ func quantile(sorted []float64, q float64) float64 {
 	at := q * float64(len(sorted)-1)
 	below := int(at)
 	above := min(below+1, len(sorted)-1)
-	return sorted[below] + (at-float64(below))*(sorted[above]-sorted[below])
+	w := at - float64(below)
+	// No difference, which may be more than there are numbers for.
+	return min(max(sorted[below]*(1-w)+sorted[above]*w, sorted[below]), sorted[above])
 }
