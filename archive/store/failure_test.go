@@ -315,3 +315,94 @@ func TestServerAway(t *testing.T) {
 		t.Errorf("error %q, want %q", err, want)
 	}
 }
+
+// Whatever octets of a file are wrong, nothing but an error comes of it.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "archive.db")
+	s, _ := openAt(t, path)
+	parsed, err := series.ParseMetadata([]byte(disorder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := register(t, s, parsed)
+	body := func(at int64) []series.Sample {
+		return []series.Sample{sample(t, at, "histogram-rtt", `{"1":1,"2.5":3}`), sample(t, at, "packet-loss-rate", `{"numerator":1,"denominator":600}`), sample(t, at, "failures", `{"error":"a"}`)}
+	}
+	for at := range int64(200) {
+		if _, err := s.Write(t.Context(), m.Key, body(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for at := 0; at < len(whole); at += len(whole)/20 + 1 {
+		damaged := bytes.Clone(whole)
+		for i := at; i < min(at+200, len(damaged)); i++ {
+			damaged[i] ^= 0x5a
+		}
+		path := filepath.Join(t.TempDir(), "archive.db")
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), path, Options{})
+		if err != nil {
+			failed++
+			continue
+		}
+		_, _, err = s.Search(t.Context(), &Filter{Limit: -1})
+		errs := []error{err}
+		for _, e := range m.Events {
+			for _, summary := range append(e.Summaries, series.Summary{}) {
+				for r, err := range s.Read(t.Context(), all(m, e.Type, summary.Type, summary.Window)) {
+					r.AppendJSON(nil)
+					errs = append(errs, err)
+				}
+				for k, err := range s.Latest(t.Context(), e.Type, summary, 0, 1000) {
+					k.AppendJSON(nil)
+					errs = append(errs, err)
+				}
+			}
+		}
+		for _, at := range []int64{100, 1000} {
+			_, err := s.Write(t.Context(), m.Key, body(at))
+			errs = append(errs, err)
+		}
+		if errors.Join(errs...) != nil {
+			failed++
+		}
+		_ = s.Close()
+	}
+	if failed == 0 {
+		t.Error("no damage is seen")
+	}
+}
+
+// A transaction that another one got in the way of is tried again.
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	server := &database{PostgreSQL: testserver.StartPostgreSQL(t, nil)}
+	s, _ := openAt(t, server.create(t))
+	for _, code := range []string{"40001", "40P01"} {
+		n := 0
+		err := s.change(t.Context(), key{}, func(x *tx) error {
+			if n++; n < 3 {
+				return x.script("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '" + code + "'; END $$")
+			}
+			return nil
+		})
+		if err != nil || n != 3 {
+			t.Errorf("%s: %v after %d times, want nil after 3", code, err, n)
+		}
+	}
+	n := 0
+	if err := s.change(t.Context(), key{}, func(x *tx) error { n++; return x.script("SELECT 1/0") }); err == nil || n != 1 {
+		t.Errorf("%v after %d times, want an error after 1", err, n)
+	}
+}

@@ -179,8 +179,12 @@ func (*postgresql) away(err error) bool {
 	return !answered
 }
 
+// size is 0 of a database that does not tell.
 func (d *postgresql) size(ctx context.Context) (n int64, err error) {
 	err = d.query(ctx, func(r row) error { return r.Scan(&n) }, "SELECT pg_database_size(current_database())", nil)
+	if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+		return 0, nil
+	}
 	return n, err
 }
 
@@ -211,21 +215,12 @@ func (c *pgConn) query(ctx context.Context, do func(row) error, query string, ar
 	return eachPgRow(rows, err, do)
 }
 
-func eachPgRow(rows pgx.Rows, err error, do func(row) error) error {
+func eachPgRow(r pgx.Rows, err error, do func(row) error) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		switch err := do(rows); err {
-		case nil:
-		case errEnough:
-			return nil
-		default:
-			return err
-		}
-	}
-	return rows.Err()
+	defer r.Close()
+	return each(r, do)
 }
 
 // all sends all statements before it waits for the first answer.

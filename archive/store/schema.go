@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -158,4 +159,27 @@ type statement struct {
 // whoever scans.
 type row interface {
 	Scan(into ...any) error
+}
+
+// errEnough ends the look at an answer.
+var errEnough = errors.New("enough")
+
+// rows are those of an answer.
+type rows interface {
+	row
+	Next() bool
+	Err() error
+}
+
+// each calls do for each row until it returns an error; [errEnough] is none.
+func each(r rows, do func(row) error) error {
+	for r.Next() {
+		switch err := do(r); {
+		case errors.Is(err, errEnough):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	return r.Err()
 }

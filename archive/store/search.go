@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"owl/archive/series"
@@ -45,10 +46,10 @@ func (s *Store) Search(ctx context.Context, f *Filter) (page []*series.Metadata,
 	args := q.args
 	if f.Limit >= 0 {
 		limited = " LIMIT ? OFFSET ?"
-		args = append(args[:len(args):len(args)], f.Limit, max(f.Offset, 0))
+		args = append(slices.Clip(args), f.Limit, max(f.Offset, 0))
 	} else if f.Offset > 0 {
 		limited = fmt.Sprintf(" LIMIT %d OFFSET ?", int64(1)<<62) // SQLite has no OFFSET alone
-		args = append(args[:len(args):len(args)], f.Offset)
+		args = append(slices.Clip(args), f.Offset)
 	}
 	if page, err = loadPage(r, "SELECT "+metadataColumns+from+" ORDER BY m.key"+limited, args...); err != nil {
 		return nil, 0, err

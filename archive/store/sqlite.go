@@ -310,19 +310,10 @@ func (c *sqliteConn) all(ctx context.Context, statements []statement) error {
 	return nil
 }
 
-func eachRow(rows *sql.Rows, err error, do func(row) error) error {
+func eachRow(r *sql.Rows, err error, do func(row) error) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		switch err := do(rows); err {
-		case nil:
-		case errEnough:
-			return nil
-		default:
-			return err
-		}
-	}
-	return rows.Err()
+	defer r.Close()
+	return each(r, do)
 }

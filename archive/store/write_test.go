@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"owl/archive/series"
 )
@@ -229,5 +230,82 @@ func testRegister(t *testing.T, address string) {
 	other.Key, other.ToolName = "", "a\x00b"
 	if _, err := s.Register(t.Context(), other); err == nil || !strings.Contains(err.Error(), "want UTF-8 without a NUL") {
 		t.Errorf("NUL: error %v", err)
+	}
+}
+
+// Changes that wait share a transaction, and a statement that fails in one of them
+// fails that one alone.
+func testBatch(t *testing.T, address string) {
+	s, _ := openAt(t, address)
+	m := register(t, s, powstream(t, "192.0.2.1", "192.0.2.2"))
+	k, _ := parseKey(m.Key)
+	held, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.change(t.Context(), k, func(*tx) error { close(held); <-release; return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	commits := s.counts.commits.Load()
+	const good = 20
+	for i := range int64(good) {
+		wg.Go(func() {
+			if o, err := s.Write(t.Context(), m.Key, []series.Sample{sample(t, i, "packet-count-sent", "1")}); o != Written || err != nil {
+				t.Error(o, err)
+			}
+		})
+	}
+	waitFor(t, "writes that wait", func() bool { return len(s.writers[int(k[15])%len(s.writers)].jobs) == good })
+	close(release)
+	wg.Wait()
+	if got := s.counts.commits.Load() - commits; got != 2 { // the one that held the others up, and theirs
+		t.Errorf("%d transactions, want 2", got)
+	}
+
+	held, release = make(chan struct{}), make(chan struct{})
+	wg.Go(func() {
+		if err := s.change(t.Context(), k, func(*tx) error { close(held); <-release; return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	for i := range int64(good) {
+		wg.Go(func() {
+			err := s.change(t.Context(), k, func(x *tx) error {
+				if _, err := x.exec("UPDATE events SET updated = ? WHERE key = ? AND event = 'failures'", i, k[:]); err != nil {
+					return err
+				}
+				if i == 7 {
+					_, err := x.exec("INSERT INTO nowhere VALUES (?)", 1)
+					return err
+				}
+				_, err := x.exec("UPDATE events SET latest = latest + 1 WHERE key = ? AND event = 'packet-count-sent'", k[:])
+				return err
+			})
+			if (err != nil) != (i == 7) || err != nil && !strings.Contains(err.Error(), "nowhere") {
+				t.Errorf("change %d: error %v", i, err)
+			}
+		})
+	}
+	waitFor(t, "changes that wait", func() bool { return len(s.writers[int(k[15])%len(s.writers)].jobs) == good })
+	close(release)
+	wg.Wait()
+	var latest int64
+	if err := s.reader(t.Context()).query(func(r row) error { return r.Scan(&latest) }, "SELECT latest FROM events WHERE key = ? AND event = 'packet-count-sent'", k[:]); err != nil || latest != good-1+good-1 {
+		t.Errorf("latest %d, %v; want %d", latest, err, good-1+good-1)
+	}
+	if updated := s.failed(); updated != nil {
+		t.Errorf("it fails still: %v", updated)
+	}
+}
+
+// waitFor waits until something is so.
+func waitFor(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %s", what)
+		}
 	}
 }

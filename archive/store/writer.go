@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"errors"
 	"slices"
 	"strings"
 )
@@ -257,9 +256,6 @@ type querier interface {
 	// [errEnough] is none.
 	query(do func(row) error, query string, args ...any) error
 }
-
-// errEnough ends the look at an answer.
-var errEnough = errors.New("enough")
 
 // A reader is a querier by itself.
 type reader struct {
