@@ -22,21 +22,24 @@ import (
 const asProgram = "OWL_TEST_TSTAT_SEND"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	switch os.Getenv(asProgram) {
+	case "1":
 		main()
+	case tellsPeak:
+		os.Exit(runTellingPeak())
 	}
 	os.Exit(m.Run())
 }
 
 // start starts the program as a process.
-func (p *place) start(t *testing.T, line string) *testprog.Process {
+func (p *place) start(t *testing.T, line string, env ...string) *testprog.Process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, p.args(line)[1:]...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
 	return testprog.Start(t, cmd)
 }
 
