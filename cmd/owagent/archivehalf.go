@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"owl/archive/api/serve"
 	"owl/archive/store"
+	"owl/cmd/internal/archiving"
 	"owl/internal/agentfile"
 	"owl/sessions/metrics"
 )
@@ -90,7 +93,27 @@ func (a *agent) startArchive(cfg *agentfile.MeasurementArchive, ln net.Listener)
 		}
 	})
 	a.work.Go(func() { h.prune(a.serving, a.log) })
+	a.work.Go(func() { a.warnName(a.serving) })
 	return nil
+}
+
+// warnName says if this host's name, by which the archive is to know what it
+// measures, does not say where it is.
+func (a *agent) warnName(ctx context.Context) {
+	named := func(s agentfile.Stream) bool { return archiving.LocalEnd(s.Client.Source) == "" }
+	if !slices.ContainsFunc(a.first.Streams, named) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", a.first.Host)
+	if ctx.Err() == nil && !slices.ContainsFunc(all, func(a netip.Addr) bool { return !a.Unmap().IsLoopback() }) {
+		why := "has only addresses of loopback"
+		if err != nil {
+			why = "has no address: " + err.Error()
+		}
+		a.log.Warn(fmt.Sprintf("archive: %s, as this host is called, %s: want source in its streams, an address", a.first.Host, why))
+	}
 }
 
 // prune removes what is not kept, now and again, until ctx is done.

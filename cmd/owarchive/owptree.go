@@ -49,20 +49,23 @@ const (
 // writes them, into s: the same measurements and values that powstream's own
 // results of them become there, so that it does no harm to do it again, or to
 // sessions that are there already. Say is told how far it is, and of each file that
-// is skipped; a file that cannot be used is in the error, too, which counts them.
+// is skipped, which the error counts. An archive that fails ends the import.
 func importTree(ctx context.Context, s *store.Store, root string, o treeOptions, say func(line string)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	t := &tree{store: s, options: o, say: say, told: time.Now(), pairs: make(map[pair]archive.Opened), work: make(chan *treeResult)}
 	var workers sync.WaitGroup
 	for range treeParallel {
 		workers.Go(func() {
 			for r := range t.work {
-				if err := r.to.Deliver(ctx, &archive.Item{ID: r.result.ID, Payload: r.payload}); err != nil {
+				switch err := r.to.Deliver(ctx, &archive.Item{ID: r.result.ID, Payload: r.payload}); {
+				case err == nil:
+					t.count(func() { t.sessions += r.result.Sessions })
+				case archive.IsFinal(err):
 					t.failed(r.path, err)
-					continue
+				default: // it is not the file
+					end(fmt.Errorf("%s: %w", r.path, err))
 				}
-				t.count(func() { t.sessions += r.result.Sessions })
 			}
 		})
 	}
@@ -82,6 +85,9 @@ func importTree(ctx context.Context, s *store.Store, root string, o treeOptions,
 	t.flush()
 	close(t.work)
 	workers.Wait()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return err
 	}

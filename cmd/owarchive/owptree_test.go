@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -208,5 +209,21 @@ func TestImportTreeRefused(t *testing.T) {
 	}
 	if err := importTree(t.Context(), s, "/nowhere", treeOptions{}, func(string) {}); !os.IsNotExist(err) {
 		t.Errorf("%v", err)
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := importTree(canceled, s, "testdata/tree", treeOptions{}, func(string) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	// An archive that fails is nobody's fault who has written the files.
+	closed, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "archive.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	var said []string
+	err = importTree(t.Context(), closed, "testdata/tree", treeOptions{}, func(line string) { said = append(said, line) })
+	if err == nil || !strings.HasPrefix(err.Error(), "testdata/tree/") || len(said) > 0 {
+		t.Errorf("%v, told %q", err, said)
 	}
 }

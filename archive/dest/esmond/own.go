@@ -17,7 +17,8 @@ import (
 // process, which gets what an archive far away would get: the same measurements
 // and the same values. Each result is written as a whole, or not at all. The
 // store stays open when the destination is closed. Names of hosts become
-// addresses by find; nil: by DNS.
+// addresses by find; nil: by DNS. An agent whose name has none is the end that has
+// measured.
 func OpenStore(s *store.Store, find Lookup) archive.Opened {
 	if find == nil {
 		find = net.DefaultResolver.LookupNetIP
@@ -38,6 +39,14 @@ func (o *own) register(ctx context.Context, metadata map[string]any) (string, er
 		if named && metadata[end] == nil {
 			return "", fmt.Errorf("registering the measurement: the %s %.255q has no address of the other end's family", end, host)
 		}
+	}
+	// A host that has measured need not know its own name.
+	if metadata["measurement-agent"] == nil {
+		end := "source"
+		if metadata["mode-flip"] == true {
+			end = "destination"
+		}
+		metadata["measurement-agent"] = metadata[end]
 	}
 	text, err := json.Marshal(metadata)
 	if err != nil {

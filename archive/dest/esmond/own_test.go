@@ -137,6 +137,22 @@ func TestOwnRefuses(t *testing.T) {
 	}
 }
 
+// An agent that has no address is the end that has measured.
+func TestOwnAgent(t *testing.T) {
+	d, s := openOwn(t, findHost)
+	for flip, want := range map[string]string{"true": "198.51.100.20", "false": "192.0.2.10"} {
+		item := &archive.Item{Payload: []byte(`{"schedule": {"start": "2026-05-01T12:00:00Z"}, "tool": {"name": "powstream"}, "participants": ["gone.example.net"],
+			"test": {"type": "latencybg", "spec": {"source": "ps1.example.net", "dest": "ps2.example.net", "flip": ` + flip + `}}, "result": {"succeeded": true, "packets-sent": 1}}`)}
+		if err := d.Deliver(t.Context(), item); err != nil {
+			t.Fatal(err)
+		}
+		all, total, err := s.Search(t.Context(), &store.Filter{MeasurementAgent: []netip.Addr{netip.MustParseAddr(want)}, Limit: 10})
+		if err != nil || total != 1 || !strings.EqualFold(all[0].Parameters["mode-flip"], flip) {
+			t.Errorf("flip %s: %d measurements by %s, %v", flip, total, want, err)
+		}
+	}
+}
+
 // A store that cannot be written fails, and a try later may do.
 func TestOwnClosed(t *testing.T) {
 	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "archive.db"), store.Options{})
