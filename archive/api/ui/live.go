@@ -83,7 +83,7 @@ type millis time.Duration
 
 // MarshalJSON implements [json.Marshaler].
 func (m millis) MarshalJSON() ([]byte, error) {
-	return json.Marshal(time.Duration(m).Seconds() * 1000)
+	return figure(time.Duration(m).Seconds() * 1000).append(nil), nil
 }
 
 // serveLive answers GET /api/live: an event a second until the peer goes. With

@@ -59,6 +59,7 @@ type direction struct {
 	Duplicated column  `json:"duplicated"`
 	ClockError column  `json:"clock_error"` // the greatest, ms
 
+	Begins      int64    `json:"begins"` // when the first values are of, if there are none before From; else 0
 	Gaps        []gap    `json:"gaps"`
 	GapsOmitted int      `json:"gaps_omitted"`
 	Omitted     []string `json:"omitted"` // event types of too many values
@@ -257,10 +258,30 @@ func (h *handler) direction(ctx context.Context, m *measurement, s span, now, wi
 		d.step = usual // a test that rests between its sessions
 	}
 	d.Gaps, d.GapsOmitted = gapsOf(c.times, d.step, s, now, told)
+	if err := h.begin(ctx, m, s, c); err != nil {
+		return nil, err
+	}
 	if d.Gaps == nil {
 		d.Gaps = []gap{}
 	}
 	return d, nil
+}
+
+// begin finds out whether the measurement began within the span: before, nothing
+// is missing.
+func (h *handler) begin(ctx context.Context, m *measurement, s span, c *course) error {
+	if len(c.times) == 0 || len(c.Gaps) == 0 || c.Gaps[0].From != s.From || c.Gaps[0].Reason != "" {
+		return nil
+	}
+	before := span{0, s.From - 1}
+	for _, t := range []series.EventType{m.losses, m.delays} {
+		q := store.Query{Key: m.Key, Event: t, From: before.From, To: before.To, Limit: 1}
+		for _, err := range h.store.Read(ctx, q) {
+			return err // nil: there is a value
+		}
+	}
+	c.Begins, c.Gaps = c.Gaps[0].To, c.Gaps[1:]
+	return nil
 }
 
 // newCourse returns a course of which nothing is known, in windows.

@@ -466,6 +466,32 @@ func TestCSV(t *testing.T) {
 	}
 }
 
+// TestBegin says that nothing is missing before a measurement began, and that it
+// is, if there was one before.
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	const now = 1_777_600_000
+	w := newWorld(t, now)
+	key := w.register(registration{source: "192.0.2.1", destination: "192.0.2.2"})
+	w.writeAll(key, []minute{{at: now - 180, lost: 1}, {at: now - 120, lost: 1}})
+	ask := func() *direction {
+		var got pairAnswer
+		w.get("/api/pair?source=192.0.2.1&destination=192.0.2.2", &got)
+		return got.Directions[0]
+	}
+	if d := ask(); d.Begins != now-180 || len(d.Gaps) != 0 {
+		t.Errorf("begins at %d with gaps %v, want %d and none", d.Begins, d.Gaps, now-180)
+	}
+	w.writeAll(key, []minute{{at: now - 7200, lost: 1}})
+	if d := ask(); d.Begins != 0 || !cmp.Equal(d.Gaps, []gap{{From: now - 3600, To: now - 180}}) {
+		t.Errorf("begins at %d with gaps %v, want 0 and one", d.Begins, d.Gaps)
+	}
+	w.write(key, now-600, map[string]string{"failures": `{"error": "away"}`})
+	if d := ask(); d.Begins != 0 || !cmp.Equal(d.Gaps, []gap{{From: now - 3600, To: now - 180, Reason: "failed", Text: "away"}}) {
+		t.Errorf("begins at %d with gaps %v, want 0 and one with its reason", d.Begins, d.Gaps)
+	}
+}
+
 // TestChoice says which of several tests is shown.
 func TestChoice(t *testing.T) {
 	t.Parallel()

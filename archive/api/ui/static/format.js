@@ -16,8 +16,12 @@ export function milliseconds(ms) {
   return ms < 0 ? `−${text}` : text;
 }
 
-/** The same with its unit. */
-export const delay = (ms) => (ms === null || ms === undefined ? '–' : `${milliseconds(ms)} ms`);
+/** A delay with its unit, which is µs below a millisecond. */
+export function delay(ms) {
+  if (ms === null || ms === undefined) return '–';
+  if (ms !== 0 && Math.abs(ms) < 1) return `${milliseconds(Math.round(ms * 1e6) / 1e3)} µs`;
+  return `${milliseconds(ms)} ms`;
+}
 
 /** lost/sent as a percentage that is never rounded to nothing, nor to all. */
 export function percent(lost, sent) {

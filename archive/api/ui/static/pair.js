@@ -38,15 +38,23 @@ export function leave() {
   charts.clear();
 }
 
-export async function load(s, { from, to }) {
+export async function load(s, { from, to, live }) {
   const query = { source: s.source, destination: s.destination, test: s.test, back: s.back, from, to };
   const answer = await api.get('pair', 'pair', query);
   const maps = s.mode === 'heat'
     ? await Promise.all(answer.directions.map((d, i) => (d.key ? api.get(`heat${i}`, 'heatmap', { test: d.key, from, to }) : { time: [], columns: [], width: 1, window: 1 })))
     : null;
   [data, heat] = [answer, maps];
+  if (live) sinceItBegan();
   draw();
   return data;
+}
+
+/** Of what has just begun, shows no time before. */
+function sinceItBegan() {
+  const measured = data.directions.filter((d) => d.key !== '');
+  if (measured.length === 0 || !measured.every((d) => d.begins > 0)) return;
+  data.from = Math.max(data.from, Math.min(...measured.map((d) => d.begins)) - data.window);
 }
 
 export function draw() {

@@ -34,7 +34,7 @@ export class Charts {
     data.directions.forEach((d, i) => {
       const down = i === 1;
       const parts = [
-        () => this.parent.append(el('h3', { class: 'of' }, `${down ? '↓' : '↑'} ${name(d)}`, el('span', {}, d.key === '' ? ' not measured' : `${d.kind === 'rtt' ? ' round trip' : ' one-way delay'} in ms, and loss`))),
+        () => this.parent.append(el('h3', { class: 'of' }, `${down ? '↓' : '↑'} ${name(d)}`, el('span', {}, d.key === '' ? ' not measured' : `${d.kind === 'rtt' ? ' round trip' : ' one-way delay'} in ${small(ranges[i]) ? 'µs' : 'ms'}, and loss`))),
         () => (heat
           ? this.heatmap(heat[i], { d, down, height, range: ranges[i], scale })
           : this.delays(d, { down, height, range: ranges[i], scale })),
@@ -224,18 +224,22 @@ function ranges(both, scale) {
     return both.map(() => [low * 0.8, Math.max(all[1], low) * 1.25]);
   }
   const length = scale === 'fit' ? Math.max(...known.map(([low, high]) => high - low)) : all[1] - all[0];
-  const pad = Math.max(length * 0.12, 0.02);
+  const pad = Math.max(length * 0.12, 0.001);
   return both.map((own) => {
     const [low] = scale === 'fit' && own[0] !== null ? own : all;
-    return [low - pad, low + length + pad];
+    return [low >= 0 ? Math.max(0, low - pad) : low - pad, low + length + pad];
   });
 }
 
+/** Whether a range of delays is told in microseconds. */
+const small = ([low, high]) => Math.max(Math.abs(low), Math.abs(high)) < 1;
+
 /** Delays on the axis, with as many digits as tell them apart. */
 function delayTicks(u, all, _, __, step) {
+  const by = small([u.scales.y.min, u.scales.y.max]) ? 1000 : 1;
   let digits = 0;
-  while (digits < 4 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
-  return all.map((v) => (v === null ? null : u.scales.y.distr === 3 ? format.milliseconds(v) : v.toFixed(digits)));
+  while (digits < 4 && Math.abs(by * step * 10 ** digits - Math.round(by * step * 10 ** digits)) > 1e-6) digits++;
+  return all.map((v) => (v === null ? null : u.scales.y.distr === 3 ? format.milliseconds(by * v) : (by * v).toFixed(digits)));
 }
 
 /** Times on the axis; a date where a day begins and at the first. */
