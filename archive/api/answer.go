@@ -32,7 +32,7 @@ type answer struct {
 }
 
 func newAnswer(w http.ResponseWriter, r *http.Request, compressors chan struct{}) *answer {
-	w.Header().Set("Vary", "Accept, Accept-Encoding")
+	w.Header().Add("Vary", "Accept, Accept-Encoding")
 	return &answer{w: w, r: r, compressors: compressors}
 }
 

@@ -17,6 +17,8 @@ const (
 	// pageSize is how many measurements, or points, an answer has unless the client
 	// says otherwise. It is esmond's; the REST guide speaks of 1000.
 	pageSize = 1500
+	// atOnce is how many measurements are in memory for one answer.
+	atOnce = 500
 	// lookupTime is for how long the addresses of a host are asked for.
 	lookupTime  = 5 * time.Second
 	hostLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
@@ -39,9 +41,8 @@ func (q *request) search() error {
 		return q.answerJSON(http.StatusOK, []byte("[]"))
 	}
 	p := q.page()
-	// A page may be as long as the client likes. It is had in pieces, so that it need
-	// not be in memory.
-	f.Offset, f.Limit = p.offset, min(p.limit, pageSize)
+	// A page may be as long as the client likes, so it is had in pieces.
+	f.Offset, f.Limit = p.offset, min(p.limit, atOnce)
 	found, total, err := q.handler.store.Search(q.Context(), f)
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func (q *request) search() error {
 			break
 		}
 		f.Offset += len(found)
-		f.Limit = min(left, pageSize)
+		f.Limit = min(left, atOnce)
 		if found, _, err = q.handler.store.Search(q.Context(), f); err != nil {
 			return err
 		}

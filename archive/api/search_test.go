@@ -6,7 +6,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"owl/archive/series"
 )
 
 const registration = `{"subject-type": "point-to-point", "source": "192.0.2.1", "destination": "192.0.2.2", "measurement-agent": "192.0.2.1",
@@ -240,6 +243,47 @@ func testPages(t *testing.T, address string) {
 			t.Errorf("%s: %d, want %d", query, got, n)
 		}
 	}
+}
+
+// A long answer, which is had in pieces, has each measurement once.
+func TestLongSearch(t *testing.T) {
+	t.Parallel()
+	const n = atOnce + 20
+	a := newArchive(t, 1000)
+	var done sync.WaitGroup
+	for i := range n {
+		m, err := series.ParseMetadata([]byte(between(fmt.Sprintf("10.0.%d.%d", i/256, i%256), "192.0.2.99")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done.Go(func() { // beside each other, for they wait for the disk together
+			if _, err := a.store.Register(t.Context(), m); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	done.Wait()
+	for query, want := range map[string]int{"": n, fmt.Sprintf("limit=%d", atOnce): atOnce, fmt.Sprintf("limit=%d", atOnce+1): atOnce + 1, "offset=7": n - 7} {
+		r := a.get(t, prefix+"?"+query)
+		seen := make(map[string]bool)
+		for _, m := range r.list(t) {
+			seen[m.(map[string]any)["metadata-key"].(string)] = true
+		}
+		if all := r.list(t); len(seen) != want || len(all) != want || all[0].(map[string]any)["metadata-count-total"] != float64(n) {
+			t.Errorf("%s: %d of %d, want %d", query, len(seen), len(all), want)
+		}
+	}
+}
+
+// What is registered without event types is there, too.
+func TestNoEvents(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t, 1000)
+	uri := a.register(t, strings.Replace(between("192.0.2.1", "192.0.2.2"), `[{"event-type": "failures"}]`, "null", 1))
+	a.get(t, uri).want(t, http.StatusOK, "")
+	a.do(t, http.MethodPut, uri, `{"data": []}`, a.token()...).want(t, http.StatusCreated, "")
+	a.do(t, http.MethodPut, uri, points("failures", 1), a.token()...).
+		want(t, http.StatusBadRequest, "Event type failures is not registered for metadata-key "+strings.Trim(strings.TrimPrefix(uri, prefix), "/"))
 }
 
 // Answers have the prefix and the host by which they were asked for.

@@ -108,7 +108,7 @@ func (t *tx) events(k key) (map[series.EventType]*registered, error) {
 		return err
 	}, "SELECT event, id, updated, latest, summaries FROM events WHERE key = ? ORDER BY event"+t.w.store.dialect.lock(), k[:])
 	if err == nil && len(events) == 0 {
-		err = ErrUnknownKey
+		_, err = load(t, k) // what is registered without event types is there, too
 	}
 	return events, err
 }
