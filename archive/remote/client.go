@@ -81,6 +81,7 @@ func (a *Archive) try(ctx context.Context, path string, query url.Values, into a
 	if err != nil {
 		return -1, err
 	}
+	where := a.String() + path
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "owl")
 	resp, err := a.client.Do(req)
@@ -88,29 +89,29 @@ func (a *Archive) try(ctx context.Context, path string, query url.Values, into a
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // the address may have a password in it
 		}
-		return 0, fmt.Errorf("%s: %w", path, err)
+		return 0, fmt.Errorf("%s: %w", where, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%s: %w", path, err)
+		return 0, fmt.Errorf("%s: %w", where, err)
 	case len(body) > maxAnswer:
-		return -1, fmt.Errorf("%s: an answer of more than %d octets", path, maxAnswer)
+		return -1, fmt.Errorf("%s: an answer of more than %d octets", where, maxAnswer)
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return min(time.Duration(max(seconds, 0))*time.Second, patience), refusal(path, resp.StatusCode, body)
+		return min(time.Duration(max(seconds, 0))*time.Second, patience), refusal(where, resp.StatusCode, body)
 	case resp.StatusCode != http.StatusOK:
-		return -1, refusal(path, resp.StatusCode, body)
+		return -1, refusal(where, resp.StatusCode, body)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return -1, fmt.Errorf("%s: want the JSON of a measurement archive: %w", path, err)
+		return -1, fmt.Errorf("%s: want the JSON of a measurement archive: %w", where, err)
 	}
 	return -1, nil
 }
 
 // refusal is the error of a status, with what the archive says of it.
-func refusal(path string, status int, body []byte) error {
+func refusal(where string, status int, body []byte) error {
 	var said struct{ Detail, Error string }
 	_ = json.Unmarshal(body, &said) // an archive need not say anything
 	text := http.StatusText(status)
@@ -120,5 +121,5 @@ func refusal(path string, status int, body []byte) error {
 			break
 		}
 	}
-	return fmt.Errorf("%s: %d: %.200s", path, status, text)
+	return fmt.Errorf("%s: %d: %.200s", where, status, text)
 }

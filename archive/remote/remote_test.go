@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"owl/archive/api"
 	"owl/archive/series"
 	"owl/archive/store"
+	"owl/internal/bubble"
 )
 
 const (
@@ -50,9 +52,9 @@ func register(t *testing.T, s *store.Store, body string) *series.Metadata {
 	return m
 }
 
-func write(t *testing.T, s *store.Store, key string, at int64, values map[series.EventType]string) {
+// samples returns what was measured at a time.
+func samples(t *testing.T, at int64, values map[series.EventType]string) (samples []series.Sample) {
 	t.Helper()
-	var samples []series.Sample
 	for event, raw := range values {
 		kind, _ := event.Kind()
 		v, err := series.Parse(kind, []byte(raw))
@@ -61,6 +63,11 @@ func write(t *testing.T, s *store.Store, key string, at int64, values map[series
 		}
 		samples = append(samples, series.Sample{Time: at, Event: event, Value: v})
 	}
+	return samples
+}
+
+func write(t *testing.T, s *store.Store, key string, samples []series.Sample) {
+	t.Helper()
 	if _, err := s.Write(t.Context(), key, samples); err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +84,7 @@ func filled(t *testing.T) *store.Store {
 		{"event-type":"packet-loss-rate","summaries":`+summaries+`},{"event-type":"throughput","summaries":[{"summary-type":"average","summary-window":3600}]},
 		{"event-type":"time-error-estimates","summaries":[{"summary-type":"average","summary-window":300}]},
 		{"event-type":"histogram-owdelay","summaries":[{"summary-type":"aggregation","summary-window":300},{"summary-type":"statistics","summary-window":300},{"summary-type":"statistics","summary-window":0}]}]}`)
+	var all []series.Sample
 	for i := range int64(1300) { // more than a page
 		values := map[series.EventType]string{
 			"packet-count-sent":    fmt.Sprint(600 - i%7),
@@ -88,7 +96,10 @@ func filled(t *testing.T) *store.Store {
 			values["failures"] = `{"error": "<x>"}`
 			values["throughput"] = fmt.Sprint(1_000_000_007 + i)
 		}
-		write(t, s, m.Key, begin+10*i, values)
+		if all = append(all, samples(t, begin+10*i, values)...); i%100 == 99 {
+			write(t, s, m.Key, all)
+			all = nil
+		}
 	}
 	register(t, s, `{"subject-type":"network-element","source":"192.0.2.1","measurement-agent":"192.0.2.1","tool-name":"t","input-source":"a","event-types":[{"event-type":"ntp-offset"}]}`)
 	if _, err := s.Prune(t.Context(), []store.Rule{{Summary: &series.Summary{}, Keep: (now - begin - 3600) * time.Second}}); err != nil {
@@ -212,7 +223,7 @@ func TestCopyInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, other, here.Key, begin+3600, map[series.EventType]string{"packet-count-sent": "7"})
+	write(t, other, here.Key, samples(t, begin+3600, map[series.EventType]string{"packet-count-sent": "7"}))
 	left = 1 << 30
 	if _, err := other.Copy(t.Context(), a, nil); err != nil {
 		t.Fatal(err)
@@ -228,23 +239,50 @@ func TestCopyInterrupted(t *testing.T) {
 	}
 }
 
-// An archive that is busy is asked again.
+// A transport answers requests without a network.
+type transport func(*http.Request) *http.Response
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// An archive that is busy is asked again: when it says, or later each time, and not
+// for ever.
 func TestBusy(t *testing.T) {
-	t.Parallel()
-	n := 0
-	a := remote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n++; n == 1 {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
+	bubble.Test(t, func(t *testing.T) {
+		var waits []time.Duration
+		asked := time.Now()
+		last := 3 // that is refused
+		client := &http.Client{Transport: transport(func(r *http.Request) *http.Response {
+			waits = append(waits, time.Since(asked))
+			asked = time.Now()
+			rec := httptest.NewRecorder()
+			switch n := len(waits); {
+			case n > last:
+				fmt.Fprint(rec, "[]")
+			case n == 2:
+				rec.Header().Set("Retry-After", "30")
+				rec.WriteHeader(http.StatusTooManyRequests)
+			default:
+				rec.WriteHeader(http.StatusServiceUnavailable)
+			}
+			return rec.Result()
+		})}
+		a, err := New("http://192.0.2.1", client, clock())
+		if err != nil {
+			t.Fatal(err)
 		}
-		fmt.Fprint(w, "[]")
-	}))
-	for _, err := range a.Measurements(t.Context()) {
-		t.Error(err)
-	}
-	if n != 2 {
-		t.Errorf("%d requests, want 2", n)
-	}
+		for _, err := range a.Measurements(t.Context()) {
+			t.Error(err)
+		}
+		if want := []time.Duration{0, time.Second, 30 * time.Second, 4 * time.Second}; !slices.Equal(waits, want) {
+			t.Errorf("asked after %v, want %v", waits, want)
+		}
+		waits, last = nil, 100
+		for _, err := range a.Measurements(t.Context()) {
+			if err == nil || err.Error() != "http://192.0.2.1/esmond/perfsonar/archive/: 503: Service Unavailable" || len(waits) != tries {
+				t.Errorf("%v after %d times, want %d", err, len(waits), tries)
+			}
+		}
+	})
 }
 
 func TestBadAnswers(t *testing.T) {
@@ -262,7 +300,7 @@ func TestBadAnswers(t *testing.T) {
 	} {
 		a := remote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, list) }))
 		_, err := open(t).Copy(t.Context(), a, nil)
-		if err == nil || err.Error() != want {
+		if err == nil || strings.TrimPrefix(err.Error(), a.String()) != want {
 			t.Errorf("%s: %v, want %s", list, err, want)
 		}
 	}

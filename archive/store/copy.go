@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,7 +149,7 @@ func (c *copying) series(e *series.Event) error {
 	for _, s := range e.Summaries {
 		if s.Window > 0 && !looked[s.Window] {
 			looked[s.Window] = true
-			if err := c.folds(e.Type, s.Window, first); err != nil {
+			if err := c.folds(e, s.Window, first); err != nil {
 				return fmt.Errorf("summaries over %d s: %w", s.Window, err)
 			}
 		}
@@ -163,18 +164,31 @@ func (c *copying) series(e *series.Event) error {
 }
 
 // folds copies the summaries over a window that begin before the first value.
-func (c *copying) folds(event series.EventType, span, first int64) error {
-	least := func(start int64) (int64, error) {
-		n, err := foldCount(c.store.reader(c.ctx), c.key, event, window{span, start})
-		return n + 1, err
+func (c *copying) folds(e *series.Event, span, first int64) error {
+	here := func(start int64) (*series.Fold, error) {
+		return storedFold(c.store.reader(c.ctx), c.key, e.Type, window{span, start})
 	}
-	for f, err := range c.from.Folds(c.ctx, c.m, event, span, first, least) {
+	least := func(start int64) (int64, error) {
+		f, err := here(start)
+		if f == nil {
+			return 1, err
+		}
+		return f.Count() + 1, err
+	}
+	for f, err := range c.from.Folds(c.ctx, c.m, e.Type, span, first, least) {
 		if err != nil {
 			return err
 		}
+		mine, err := here(f.Start)
+		if err != nil {
+			return err
+		}
+		if mine != nil && agree(mine, f.Fold, e.Summaries, span) {
+			continue // all of its values are here, or it was copied before
+		}
 		var stored bool
-		err := c.store.change(c.ctx, c.key, func(t *tx) (err error) {
-			stored, err = t.restoreFold(c.key, event, window{span, f.Start}, f.Fold)
+		err = c.store.change(c.ctx, c.key, func(t *tx) (err error) {
+			stored, err = t.restoreFold(c.key, e.Type, window{span, f.Start}, f.Fold)
 			return err
 		})
 		if err != nil {
@@ -185,4 +199,12 @@ func (c *copying) folds(event series.EventType, span, first int64) error {
 		}
 	}
 	return nil
+}
+
+// agree reports whether two folds make the same sum and the same mean, as far as
+// they are registered.
+func agree(a, b *series.Fold, registered []series.Summary, span int64) bool {
+	return !slices.ContainsFunc(registered, func(s series.Summary) bool {
+		return s.Window == span && s.Type != series.Statistics && !bytes.Equal(a.AppendJSON(nil, s.Type), b.AppendJSON(nil, s.Type))
+	})
 }

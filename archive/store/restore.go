@@ -296,16 +296,16 @@ func (t *tx) restoreFold(k key, event series.EventType, w window, f *series.Fold
 	if !slices.Contains(e.windows, w.span) || series.WindowStart(w.start, w.span) != w.start {
 		return false, fmt.Errorf("the summary of %s at %d over %d s: want one that is registered", event, w.start, w.span)
 	}
-	count, err := foldCount(t, k, event, w)
-	if err != nil || count >= f.Count() {
+	there, err := storedFold(t, k, event, w)
+	if err != nil || there != nil && there.Count() >= f.Count() {
 		return false, err
 	}
 	return true, t.insert("INSERT INTO folds (key, span, start, series, fold)", " ON CONFLICT (key, span, start, series) DO UPDATE SET fold = excluded.fold", 5,
 		[]any{k[:], w.span, w.start, e.id, f.AppendBinary(nil)})
 }
 
-// foldCount returns how many values are in a fold, 0 if there is none.
-func foldCount(q querier, k key, event series.EventType, w window) (count int64, err error) {
+// storedFold returns a fold; nil: there is none.
+func storedFold(q querier, k key, event series.EventType, w window) (f *series.Fold, err error) {
 	var damaged error
 	err = q.query(func(r row) error {
 		var b []byte
@@ -313,11 +313,8 @@ func foldCount(q querier, k key, event series.EventType, w window) (count int64,
 			return err
 		}
 		kind, _ := event.Kind()
-		f, err := series.DecodeFold(kind, b)
-		if damaged = err; err == nil {
-			count = f.Count()
-		}
+		f, damaged = series.DecodeFold(kind, b)
 		return nil
 	}, "SELECT f.fold FROM folds f JOIN events e ON e.key = f.key AND e.id = f.series WHERE f.key = ? AND f.span = ? AND f.start = ? AND e.event = ?", k[:], w.span, w.start, string(event))
-	return count, errors.Join(err, damaged)
+	return f, errors.Join(err, damaged)
 }
