@@ -22,15 +22,14 @@ import (
 // An owarchive is one that runs.
 type owarchive struct {
 	*testprog.Process
-	store string
-	url   string
+	url string
 }
 
 // start starts an owarchive with more options, and waits until it serves.
 func start(t *testing.T, store string, more ...string) *owarchive {
 	t.Helper()
 	args := append([]string{"--store", store, "--listen", "127.0.0.1:0"}, more...)
-	a := &owarchive{Process: testprog.Start(t, exec.Command("owarchive", args...)), store: store}
+	a := &owarchive{Process: testprog.Start(t, exec.Command("owarchive", args...))}
 	at := regexp.MustCompile(`the archive .* is at (https?://\S+)/\n`)
 	text := a.Await(t, a.Stderr, "its address", at.MatchString)
 	a.url = at.FindStringSubmatch(text)[1]
