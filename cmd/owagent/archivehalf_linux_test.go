@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"owl/archive/store"
 	"owl/cmd/internal/archiving/archivingtest"
 	"owl/internal/testprog"
 )
@@ -116,9 +116,8 @@ archive: {store: new/archive.db, listen: "%s", retention: "*=%s"}
 	}
 
 	// What is in the store is what the files say.
-	store := filepath.Join(dir, "new/archive.db")
-	key := strings.TrimSpace(run1(t, testprog.Build(t, "owl/cmd/owarchive"), "--store", store, "key", "add", "somebody"))
-	a.write(t, fmt.Sprintf("archive: {store: %q, listen: '127.0.0.1:0'}\n", store))
+	path := filepath.Join(dir, "new/archive.db")
+	a.write(t, fmt.Sprintf("archive: {store: %q, listen: '127.0.0.1:0'}\n", path))
 	a.Process = a.again(t)
 	own = archiveAt(t, a.Process)
 	for way, query := range ways {
@@ -130,6 +129,25 @@ archive: {store: new/archive.db, listen: "%s", retention: "*=%s"}
 		if errs := read("time-error-estimates"); !slices.Equal(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(errs))) {
 			t.Errorf("%s: clock errors at %d seconds, want %d", way, len(errs), len(want))
 		}
+	}
+	wantKey(t, own, path)
+	if code := a.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// wantKey checks that who has a key may write to an archive that is served, whose
+// store is at path, and nobody else.
+func wantKey(t *testing.T, own archivingtest.Archive, path string) {
+	t.Helper()
+	s, err := store.Open(t.Context(), path, store.Options{}) // as owarchive does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	key, err := s.AddKey(t.Context(), "somebody")
+	if err != nil {
+		t.Fatal(err)
 	}
 	for header, want := range map[string]int{"": http.StatusUnauthorized, "Token " + key: http.StatusCreated} {
 		const m = `{"subject-type": "point-to-point", "source": "192.0.2.1", "destination": "192.0.2.2", "measurement-agent": "192.0.2.1",
@@ -151,17 +169,4 @@ archive: {store: new/archive.db, listen: "%s", retention: "*=%s"}
 			t.Errorf("a write with %q: %d, want %d", header, resp.StatusCode, want)
 		}
 	}
-	if code := a.Terminate(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-}
-
-// run1 runs a program that ends well, and returns what it prints.
-func run1(t *testing.T, program string, args ...string) string {
-	t.Helper()
-	p := testprog.Start(t, exec.Command(program, args...))
-	if code := p.ExitCode(t); code != 0 {
-		t.Fatalf("%v: exit code %d", p.Cmd, code)
-	}
-	return p.Stdout.String()
 }

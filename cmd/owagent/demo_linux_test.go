@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"owl/cmd/internal/archiving/archivingtest"
 	"owl/internal/testprog"
 	"owl/owamp/owp"
 )
@@ -115,6 +116,7 @@ func checkFarewell(t *testing.T, text, dir string) {
 // TestDemoPage: the page is where the demo says, has both directions with what was
 // measured, and shows them live; nothing of the archive is left.
 func TestDemoPage(t *testing.T) {
+	t.Parallel()
 	p, tmp := startDemo(t)
 	text := p.Await(t, p.Stdout, "a line of the table", row.MatchString)
 	page := regexp.MustCompile(`page +(http://\S+/)\n`).FindStringSubmatch(text)[1]
@@ -122,6 +124,10 @@ func TestDemoPage(t *testing.T) {
 		t.Errorf("the page is\n%s", body)
 	}
 	begun := time.Now()
+	// The page keeps a grid for some seconds, so it is asked when there is one.
+	for _, source := range []string{"127.0.0.1", "127.0.0.2"} {
+		archivingtest.Archive{URL: strings.TrimSuffix(page, "/")}.Await(t, "source="+source, nil)
+	}
 	type host struct{ ID string }
 	var grid struct {
 		Hosts []host
