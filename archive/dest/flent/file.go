@@ -160,7 +160,7 @@ func resultsIn(path string) ([]string, error) {
 	defer f.Close()
 	m, err := datafile.ReadMetadata(f)
 	if err != nil {
-		return nil, nil //nolint:nilerr // whatever it is, it has none of our results
+		return nil, nil // whatever it is, it has none of our results
 	}
 	list, _ := m[resultsName].([]any)
 	ids := make([]string, 0, len(list))

@@ -154,7 +154,10 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 // append appends a result and its packets.
 func (s *spool) append(p *part, now time.Time) error {
 	data := make([]byte, 0, p.Packets*sampleSize)
-	for k := range p.samples {
+	for k, err := range p.samples {
+		if err != nil {
+			return err
+		}
 		delay := k.Delay
 		if k.Lost {
 			delay = lostDelay

@@ -97,7 +97,7 @@ func newParser(r io.Reader, b bounds) (*parser, error) {
 	in := bufio.NewReader(r)
 	head, err := in.Peek(3)
 	if len(head) == 0 {
-		return nil, cmp.Or(notEOF(err), errors.New("no data file: it is empty"))
+		return nil, early(err)
 	}
 	var text io.Reader = in
 	switch {
@@ -118,13 +118,6 @@ func newParser(r io.Reader, b bounds) (*parser, error) {
 	}
 	p.json.UseNumber()
 	return p, nil
-}
-
-func notEOF(err error) error {
-	if err == io.EOF {
-		return nil
-	}
-	return err
 }
 
 // A parser reads a file.
@@ -172,7 +165,8 @@ func (p *parser) read() error {
 		case "raw_values":
 			return p.object("raw_values", p.packets)
 		}
-		return p.skip()
+		_, err := p.skip()
+		return err
 	})
 	if err != nil {
 		return err
@@ -187,17 +181,16 @@ func (p *parser) read() error {
 }
 
 func (p *parser) version() error {
-	var v any
-	if err := p.json.Decode(&v); err != nil {
-		return p.wrong(err, "want JSON")
+	v, err := p.skip()
+	if err != nil {
+		return err
 	}
-	n, err := json.Number(fmt.Sprint(v)).Int64()
-	switch {
-	case err != nil: // Flent does as if there was none
-	case n > Version || n < 1:
+	// What is no number Flent takes for none.
+	if n, noNumber := strconv.Atoi(fmt.Sprint(v)); noNumber == nil {
+		p.file.Version = n
+	}
+	if n := p.file.Version; n < 1 || n > Version {
 		return fmt.Errorf("version %d of the format: want 1 to %d", n, Version)
-	default:
-		p.file.Version = int(n)
 	}
 	return nil
 }
@@ -274,12 +267,15 @@ func (p *parser) decode(v any, what, want string) error {
 	return nil
 }
 
-// skip reads a value that nobody wants.
-func (p *parser) skip() error {
+// skip reads a value, of which only the first token is wanted, if that.
+func (p *parser) skip() (first json.Token, err error) {
 	for depth := 0; ; {
 		t, err := p.json.Token()
 		if err != nil {
-			return p.wrong(err, "want JSON")
+			return nil, p.wrong(err, "want JSON")
+		}
+		if depth == 0 {
+			first = t
 		}
 		switch t {
 		case json.Delim('{'), json.Delim('['):
@@ -288,7 +284,7 @@ func (p *parser) skip() error {
 			depth--
 		}
 		if depth == 0 {
-			return nil
+			return first, nil
 		}
 	}
 }
