@@ -25,6 +25,8 @@ const (
 	pgPatience = 10 * time.Second
 	// pgAtOnce bounds how many statements are sent before an answer is read.
 	pgAtOnce = 256
+	// pgAnswer bounds a writer's wait for an answer: others wait behind it.
+	pgAnswer = time.Minute
 	// pgMaxMessage bounds what a server may send in one message, such as a row.
 	pgMaxMessage = 64 << 20
 	// pgLock is what keeps two processes from making the schema at once: "OwlA".
@@ -65,7 +67,7 @@ func (d *postgresql) close() error {
 	}
 	close(d.closed)
 	for _, c := range d.idle {
-		(&pgConn{c}).close()
+		(&pgConn{conn: c}).close()
 	}
 	return nil
 }
@@ -81,7 +83,7 @@ func (d *postgresql) query(ctx context.Context, do func(row) error, query string
 	defer func() { <-d.readers }()
 	if c := d.takeIdle(); c != nil {
 		asked := false
-		err := (&pgConn{c}).query(ctx, func(r row) error { asked = true; return do(r) }, query, args)
+		err := (&pgConn{conn: c}).query(ctx, func(r row) error { asked = true; return do(r) }, query, args)
 		if !c.IsClosed() {
 			d.giveIdle(c)
 			return err
@@ -95,7 +97,7 @@ func (d *postgresql) query(ctx context.Context, do func(row) error, query string
 	if err != nil {
 		return err
 	}
-	err = (&pgConn{c}).query(ctx, do, query, args)
+	err = (&pgConn{conn: c}).query(ctx, do, query, args)
 	if !c.IsClosed() {
 		d.giveIdle(c)
 	}
@@ -140,7 +142,7 @@ func (d *postgresql) connect(ctx context.Context) (conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pgConn{c}, nil
+	return &pgConn{c, pgAnswer}, nil
 }
 
 // begin begins a transaction that is on the disk when it is made, whatever the
@@ -189,7 +191,17 @@ func (d *postgresql) size(ctx context.Context) (n int64, err error) {
 }
 
 // A pgConn is a connection to a server. It keeps statements ready by itself.
-type pgConn struct{ conn *pgx.Conn }
+type pgConn struct {
+	conn  *pgx.Conn
+	limit time.Duration // of the wait for an answer; 0: none
+}
+
+func (c *pgConn) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.limit == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.limit)
+}
 
 // hangUp bounds the good-bye to a server.
 const hangUp = 2 * time.Second
@@ -201,16 +213,22 @@ func (c *pgConn) close() {
 }
 
 func (c *pgConn) script(ctx context.Context, text string) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	_, err := c.conn.Exec(ctx, text)
 	return err
 }
 
 func (c *pgConn) exec(ctx context.Context, query string, args []any) (int64, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	tag, err := c.conn.Exec(ctx, numbered(query), args...)
 	return tag.RowsAffected(), err
 }
 
 func (c *pgConn) query(ctx context.Context, do func(row) error, query string, args []any) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	rows, err := c.conn.Query(ctx, numbered(query), args...)
 	return eachPgRow(rows, err, do)
 }
@@ -234,12 +252,18 @@ func (c *pgConn) all(ctx context.Context, statements []statement) error {
 }
 
 func (c *pgConn) together(ctx context.Context, statements []statement) (err error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
 	var b pgx.Batch
 	for _, s := range statements {
 		b.Queue(numbered(s.query), s.args...)
 	}
 	answers := c.conn.SendBatch(ctx, &b)
-	defer func() { err = errors.Join(err, answers.Close()) }()
+	defer func() {
+		if closed := answers.Close(); err == nil {
+			err = closed
+		}
+	}()
 	for _, s := range statements {
 		if s.do == nil {
 			_, err = answers.Exec()

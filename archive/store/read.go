@@ -45,8 +45,9 @@ func (r *Reading) AppendJSON(dst []byte) []byte {
 const (
 	// readingsAtOnce and octetsAtOnce bound what is read by one query, and held
 	// in memory.
-	readingsAtOnce = 512
-	octetsAtOnce   = 1 << 20
+	readingsAtFirst = 64
+	readingsAtOnce  = 512
+	octetsAtOnce    = 1 << 20
 )
 
 // Read returns the readings of a series in the order of time; none if there is no
@@ -67,13 +68,13 @@ func (s *Store) Read(ctx context.Context, q Query) iter.Seq2[Reading, error] {
 		if d == nil {
 			return
 		}
-		from, offset, left := q.From, max(q.Offset, 0), q.Limit
+		from, offset, left, size := q.From, max(q.Offset, 0), q.Limit, readingsAtFirst
 		for left != 0 {
-			want := readingsAtOnce
+			want := size
 			if left > 0 {
 				want = min(want, left)
 			}
-			part, more, err := r.part(k, d, from, q.To, want, offset)
+			part, cut, err := r.part(k, d, from, q.To, want, offset)
 			for _, reading := range part {
 				if !yield(reading, nil) {
 					return
@@ -83,8 +84,12 @@ func (s *Store) Read(ctx context.Context, q Query) iter.Seq2[Reading, error] {
 				yield(Reading{}, err)
 				return
 			}
-			if !more {
+			if !cut && len(part) < want {
 				return
+			}
+			// What a server sends beyond a cut is in vain.
+			if size = min(4*size, readingsAtOnce); cut {
+				size = len(part)
 			}
 			from, offset = part[len(part)-1].Time+1, 0
 			if left > 0 {
@@ -153,8 +158,9 @@ func registeredAs(s series.Summary) (string, bool) {
 	return fmt.Sprintf("%%,%s:%d,%%", s.Type, s.Window), s.Window >= 0
 }
 
-// part returns the next readings of a series, and whether there may be more.
-func (r reader) part(k key, d *drawer, from, to int64, limit, offset int) (part []Reading, more bool, err error) {
+// part returns the next readings of a series, and whether they are fewer because
+// they are long.
+func (r reader) part(k key, d *drawer, from, to int64, limit, offset int) (part []Reading, cut bool, err error) {
 	table, time, value, where, args := d.columns()
 	octets := 0
 	args = append(append([]any{k[:], d.id}, args...), from, to, limit, offset)
@@ -170,13 +176,13 @@ func (r reader) part(k key, d *drawer, from, to int64, limit, offset int) (part 
 		}
 		part = append(part, reading)
 		if octets += len(stored); octets > octetsAtOnce {
-			more = true
+			cut = true
 			return errEnough
 		}
 		return nil
 	}, "SELECT q."+time+", q."+value+" FROM "+table+" q WHERE q.key = ? AND q.series = ?"+where+
 		" AND q."+time+" >= ? AND q."+time+" <= ? ORDER BY q."+time+" LIMIT ? OFFSET ?", args...)
-	return part, more || len(part) == limit, err
+	return part, cut, err
 }
 
 // A Keyed reading says of which measurement it is.
@@ -198,7 +204,7 @@ func (s *Store) Latest(ctx context.Context, event series.EventType, summary seri
 		d := &drawer{event: event, kind: kind, summary: summary}
 		after := []byte{}
 		for {
-			part, err := r.latest(d, like, after, from, to)
+			part, cut, err := r.latest(d, like, after, from, to)
 			for _, reading := range part {
 				if !yield(reading, nil) {
 					return
@@ -208,7 +214,7 @@ func (s *Store) Latest(ctx context.Context, event series.EventType, summary seri
 				yield(Keyed{}, err)
 				return
 			}
-			if len(part) < readingsAtOnce {
+			if !cut && len(part) < readingsAtOnce {
 				return
 			}
 			last, _ := parseKey(part[len(part)-1].Key)
@@ -217,8 +223,9 @@ func (s *Store) Latest(ctx context.Context, event series.EventType, summary seri
 	}
 }
 
-// latest returns the last readings of the next measurements.
-func (r reader) latest(d *drawer, like string, after []byte, from, to int64) (part []Keyed, err error) {
+// latest returns the last readings of the next measurements, and whether they are
+// fewer because they are long.
+func (r reader) latest(d *drawer, like string, after []byte, from, to int64) (part []Keyed, cut bool, err error) {
 	table, time, value, where, args := d.columns()
 	// A series that is written seldom is found at once by when it was, and the
 	// others not far from their end.
@@ -227,6 +234,7 @@ func (r reader) latest(d *drawer, like string, after []byte, from, to int64) (pa
 		" AND q." + time + " >= ? AND q." + time + " <= CASE WHEN e.latest < ? THEN e.latest ELSE ? END ORDER BY q." + time + " DESC LIMIT 1)" +
 		" WHERE e.event = ? AND e.key > ? AND e.latest >= ? AND e.summaries LIKE ? ORDER BY e.key LIMIT ?"
 	all := append(append(append([]any{}, args...), args...), from, to, to, string(d.event), after, from, like, readingsAtOnce)
+	octets := 0
 	err = r.query(func(r row) error {
 		var k, stored []byte
 		var at int64
@@ -238,8 +246,15 @@ func (r reader) latest(d *drawer, like string, after []byte, from, to int64) (pa
 			return err
 		}
 		reading, err := d.reading(at, stored)
+		if err != nil {
+			return err
+		}
 		part = append(part, Keyed{id.String(), reading})
-		return err
+		if octets += len(stored); octets > octetsAtOnce {
+			cut = true
+			return errEnough
+		}
+		return nil
 	}, query, all...)
-	return part, err
+	return part, cut, err
 }

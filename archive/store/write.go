@@ -196,6 +196,9 @@ type foldKey struct {
 	id int64
 }
 
+// maxWindows bounds how many folds one write changes, all of which are in memory.
+const maxWindows = 1 << 16
+
 // fold returns the folds that change, with the values in them.
 func (t *tx) fold(k key, puts []*put) (map[foldKey]*series.Fold, error) {
 	changes := make(map[foldKey][]*put)
@@ -207,6 +210,9 @@ func (t *tx) fold(k key, puts []*put) (map[foldKey]*series.Fold, error) {
 			w := window{span, series.WindowStart(p.at, span)}
 			f := foldKey{w, p.id}
 			changes[f] = append(changes[f], p)
+			if len(changes) > maxWindows {
+				return nil, &series.InvalidError{Detail: fmt.Sprintf("Request changes summaries of more than %d windows", maxWindows)}
+			}
 			if looked[w] {
 				continue
 			}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -298,6 +299,37 @@ func testBatch(t *testing.T, address string) {
 	if updated := s.failed(); updated != nil {
 		t.Errorf("it fails still: %v", updated)
 	}
+}
+
+// A write that changes more summaries than memory is to hold is refused.
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	s, _ := openAt(t, filepath.Join(t.TempDir(), "archive.db"))
+	summaries := make([]string, 64)
+	for i := range summaries {
+		summaries[i] = fmt.Sprintf(`{"summary-type":"aggregation","summary-window":%d}`, i+1)
+	}
+	m, err := series.ParseMetadata(fmt.Appendf(nil, `{"subject-type":"network-element","source":"192.0.2.1","measurement-agent":"192.0.2.1","input-source":"a","tool-name":"t",
+		"event-types":[{"event-type":"packet-count-sent","summaries":[%s]}]}`, strings.Join(summaries, ",")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m = register(t, s, m)
+	body := make([]series.Sample, maxWindows/64+1)
+	for i := range body {
+		body[i] = sample(t, int64(i)*100, "packet-count-sent", "1")
+	}
+	_, err = s.Write(t.Context(), m.Key, body)
+	if _, invalid := errors.AsType[*series.InvalidError](err); !invalid {
+		t.Errorf("error %v, want one of a request", err)
+	}
+	if got := readings(t, s, all(m, "packet-count-sent", series.Base, 0)); got != "" {
+		t.Error("some of it was written")
+	}
+	if o, err := s.Write(t.Context(), m.Key, body[:100]); o != Written || err != nil {
+		t.Error(o, err)
+	}
+	consistent(t, s, m)
 }
 
 // waitFor waits until something is so.
