@@ -30,6 +30,7 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Closed":          testClosed,
 	"Shared":          testShared,
 	"Keys":            testKeys,
+	"LongParameters":  testLongParameters,
 	"Prune":           testPrune,
 	"Transfer":        testTransfer,
 	"Forecast":        testForecast,

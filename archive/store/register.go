@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,7 +122,7 @@ func (t *tx) register(k key, m *series.Metadata) (*series.Metadata, error) {
 	}
 	var rows []any
 	for _, name := range slices.Sorted(maps.Keys(m.Parameters)) {
-		rows = append(rows, k[:], name, m.Parameters[name])
+		rows = append(rows, k[:], name, searched(m.Parameters[name]))
 	}
 	statements := inserts("INSERT INTO parameters (key, name, value)", "", 3, rows)
 	rows = nil
@@ -156,6 +158,18 @@ func load(q querier, k key) (*series.Metadata, error) {
 		return nil, ErrUnknownKey
 	}
 	return page[0], nil
+}
+
+// maxSearched is how many octets of a text every database has room for in an index.
+const maxSearched = 1024
+
+// searched is what a parameter is searched by: a longer text by its hash.
+func searched(value string) string {
+	if len(value) <= maxSearched {
+		return value
+	}
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:])
 }
 
 const metadataColumns = "m.key, m.subject_type, m.source, m.destination, m.measurement_agent, m.tool_name, m.input_source, m.input_destination, m.parameters, m.identity"

@@ -31,7 +31,7 @@ var migrations = [...]string{`
 	CREATE TABLE identities (
 		identity BLOB NOT NULL PRIMARY KEY, -- SHA-256 of what makes two measurements one
 		key      BLOB NOT NULL) WITHOUT ROWID;
-	CREATE TABLE parameters ( -- those of metadata, to be searched
+	CREATE TABLE parameters ( -- those of metadata, to be searched: long values by their hash
 		key   BLOB NOT NULL,
 		name  TEXT NOT NULL,
 		value TEXT NOT NULL,

@@ -138,7 +138,7 @@ func (f *Filter) conditions() *conditions {
 		if !storable(name) || !storable(value) {
 			return nil
 		}
-		c.within("parameters", narrow, &conditions{[]string{"t.name = ?", "t.value = ?"}, []any{name, value}})
+		c.within("parameters", narrow, &conditions{[]string{"t.name = ?", "t.value = ?"}, []any{name, searched(value)}})
 	}
 	e, ok := f.events()
 	if !ok {
