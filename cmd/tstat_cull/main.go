@@ -21,14 +21,16 @@ import (
 var program = command.Program{Name: "tstat_cull", Usage: `usage: tstat_cull -d DIR [arguments]
 [arguments] are as follows:
 
-   -h, --help     print this message and exit
+   -h | --help    print this message and exit
    --version      print the version and exit
-   -d DIR, --directory DIR
+   -d DIR | --directory DIR
                   root of the directories that tstat writes; has no default
-   -t HOURS, --ttl HOURS
+   -t HOURS | --ttl HOURS
                   remove what has been processed for so many hours (48)
-   -D, --dry-run  say what would be removed, and remove nothing
-   -v, --verbose  also say what is kept
+   -D | --dry-run
+                  say what would be removed, and remove nothing
+   -v | --verbose
+                  also say what is kept
 `}
 
 // taken are the options.

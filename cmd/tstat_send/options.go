@@ -18,36 +18,37 @@ import (
 var program = command.Program{Name: "tstat_send", Usage: `usage: tstat_send -d DIR [arguments]
 [arguments] are as follows:
 
-   -h, --help     print this message and exit
+   -h | --help    print this message and exit
    --version      print the version and exit
 
   [what is sent]
-   -d DIR, --directory DIR
+   -d DIR | --directory DIR
                   root of the directories that tstat writes; has no default
-   -T MBYTES, --threshold MBYTES
+   -T MBYTES | --threshold MBYTES
                   leave out transfers below so many megabytes (1000); 0: send all
    --bits BITS    the same in bits, instead of -T
-   -S ID, --sensor ID
+   -S ID | --sensor ID
                   sensor_id of the messages (this host's name)
-   -I ID, --instance ID
+   -I ID | --instance ID
                   instance_id of the messages (0), where a sensor has several tstat streams
    --message-format FORMAT
                   0.6.8 (default), 0.6.5 or documented: what the objects have in them
-   -s, --single   end behind the first directory that has something to send
+   -s | --single  end behind the first directory that has something to send
 
   [where to]
-   -c FILE, --config FILE
+   -c FILE | --config FILE
                   config file of the transport (./config.ini)
-   -t TYPE, --transport TYPE
+   -t TYPE | --transport TYPE
                   rabbit (default), or one of
                   ` + strings.Join(dest.Names, " ") + `
-   -N, --no-transport
+   -N | --no-transport
                   print the messages instead of sending them, and MARK DIRECTORIES AS PROCESSED
                   all the same
 
   [what is said]
-   -v, --verbose  also tell of the config, of each slice and of each line that cannot be read
-   -D, --debug    also tell of the connection to the broker
+   -v | --verbose
+                  also tell of the config, of each slice and of each line that cannot be read
+   -D | --debug   also tell of the connection to the broker
 `}
 
 // taken are the options. Owl's own must be written out, so that beginnings mean

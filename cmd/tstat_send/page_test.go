@@ -1,0 +1,11 @@
+package main
+
+import (
+	"testing"
+
+	"owl/internal/testprog"
+)
+
+func TestPage(t *testing.T) {
+	testprog.Documented(t, "../../packaging/man/man1/tstat_send.1", taken.Letters(), taken.Long())
+}
