@@ -3,6 +3,7 @@ package api
 import (
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -24,15 +25,16 @@ const (
 type answer struct {
 	w           http.ResponseWriter
 	r           *http.Request
-	compressors chan struct{}
+	compressors chan *gzip.Writer
 	status      int
 	buf         []byte
 	zip         *gzip.Writer
 	streaming   bool // some has been sent
 }
 
-func newAnswer(w http.ResponseWriter, r *http.Request, compressors chan struct{}) *answer {
+func newAnswer(w http.ResponseWriter, r *http.Request, compressors chan *gzip.Writer) *answer {
 	w.Header().Add("Vary", "Accept, Accept-Encoding")
+	w.Header().Set("X-Content-Type-Options", "nosniff") // there are texts of anybody in it
 	return &answer{w: w, r: r, compressors: compressors}
 }
 
@@ -89,13 +91,19 @@ func (a *answer) compress(octets int) {
 		return
 	}
 	select {
-	case a.compressors <- struct{}{}:
+	case a.zip = <-a.compressors:
 	default:
 		return
 	}
+	if a.zip == nil {
+		a.zip, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // a level that there is
+	}
+	a.zip.Reset(a.w)
 	a.w.Header().Set("Content-Encoding", "gzip")
-	a.zip, _ = gzip.NewWriterLevel(a.w, gzip.BestSpeed) // which is a level there is
 }
+
+// errGone says that the client takes no more of an answer.
+var errGone = errors.New("the client is gone")
 
 func (a *answer) send(buf []byte) error {
 	var err error
@@ -104,7 +112,10 @@ func (a *answer) send(buf []byte) error {
 	} else {
 		_, err = a.w.Write(buf)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return nil
 }
 
 // end sends what is left. Whoever could be told of an error is gone.
@@ -128,7 +139,7 @@ func (a *answer) end() {
 // release lets another answer be compressed.
 func (a *answer) release() {
 	if a.zip != nil {
-		<-a.compressors
+		a.compressors <- a.zip
 		a.zip = nil
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ const (
 	MaxPoints = 100_000
 	// compressors is how many answers are compressed at the same time, each of which
 	// needs a megabyte. Others go as they are.
-	compressors = 16
+	compressors = 8
 )
 
 // A Resolver finds the addresses of a host; [*net.Resolver] is one. The network
@@ -54,7 +55,7 @@ type Options struct {
 type handler struct {
 	store *store.Store
 	Options
-	compressors chan struct{}
+	compressors chan *gzip.Writer // those that nobody uses; nil: it is yet to be made
 }
 
 // New returns what serves an archive at its paths, and its description at
@@ -76,7 +77,11 @@ func New(s *store.Store, o Options) http.Handler {
 	if o.MaxBody == 0 {
 		o.MaxBody = MaxBody
 	}
-	return &handler{store: s, Options: o, compressors: make(chan struct{}, compressors)}
+	h := &handler{store: s, Options: o, compressors: make(chan *gzip.Writer, compressors)}
+	for range compressors {
+		h.compressors <- nil
+	}
+	return h
 }
 
 // A request is one that is being answered.

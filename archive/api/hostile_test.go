@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -203,11 +205,15 @@ type pieces struct {
 	httptest.ResponseRecorder
 	largest, n int
 	first      func()
+	broken     bool // the client takes nothing
 }
 
 func (p *pieces) Write(b []byte) (int, error) {
 	if p.n++; p.n == 1 && p.first != nil {
 		p.first()
+	}
+	if p.broken {
+		return 0, io.ErrClosedPipe
 	}
 	p.largest = max(p.largest, len(b))
 	return p.ResponseRecorder.Write(b)
@@ -217,7 +223,8 @@ func (p *pieces) Write(b []byte) (int, error) {
 // whole.
 func TestStreams(t *testing.T) {
 	t.Parallel()
-	a := newArchive(t, 200_000)
+	var log bytes.Buffer
+	a := newArchive(t, 200_000, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	uri := a.register(t, registration)
 	a.manyPoints(t, uri, 5000)
 	get := func(ctx context.Context, w http.ResponseWriter) (aborted bool) {
@@ -246,7 +253,13 @@ func TestStreams(t *testing.T) {
 	if !get(ctx, w) {
 		t.Error("an answer that broke off ended as if it were whole")
 	}
-	if h := a.handler.(*handler); len(h.compressors) != 0 {
+	if !get(t.Context(), &pieces{ResponseRecorder: *httptest.NewRecorder(), broken: true}) {
+		t.Error("an answer that nobody took ended as if it were whole")
+	}
+	if log.Len() > 0 {
+		t.Errorf("that a client goes is no fault of the archive's: %s", &log)
+	}
+	if h := a.handler.(*handler); len(h.compressors) != compressors {
 		t.Error("a compressor was not given back")
 	}
 }

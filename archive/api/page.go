@@ -1,7 +1,6 @@
 package api
 
 import (
-	"math"
 	"net/url"
 	"strconv"
 )
@@ -9,15 +8,18 @@ import (
 // A page is which part of a list is asked for.
 type page struct{ limit, offset int }
 
+// most bounds limit and offset, so that an int holds their sum.
+const most = 1<<30 - 1
+
 // page reads limit and offset of a search. What is no number greater than 0 is as
 // good as none there, as it is for esmond.
 func (q *request) page() page {
 	p := page{limit: pageSize}
 	if n, err := parseInt(q.query["limit"]); err == nil && n > 0 {
-		p.limit = int(min(n, math.MaxInt32))
+		p.limit = int(min(n, most))
 	}
 	if n, err := parseInt(q.query["offset"]); err == nil && n > 0 {
-		p.offset = int(min(n, math.MaxInt32))
+		p.offset = int(min(n, most))
 	}
 	return p
 }

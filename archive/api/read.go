@@ -46,6 +46,9 @@ func (q *request) readData() error {
 
 // readWindows answers with the windows of a type of summary that there are.
 func (q *request) readWindows(t series.SummaryType) error {
+	if q.format == inCSV {
+		return errNotFound
+	}
 	e, err := q.registered()
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,7 +36,7 @@ var errNotFound = refuse(http.StatusNotFound, "Not found.")
 // fail answers with an error. What the archive itself fails at is logged, and the
 // client is told no more than that it may try again.
 func (q *request) fail(err error) {
-	if q.Context().Err() != nil {
+	if errors.Is(err, errGone) || q.Context().Err() != nil {
 		// Nobody waits for an answer, and what failed did for that reason.
 		panic(http.ErrAbortHandler)
 	}
@@ -96,8 +95,6 @@ func (q *request) explain(err error) *refusal {
 	if e, ok := errors.AsType[*series.InvalidError](err); ok {
 		return &refusal{status: http.StatusBadRequest, detail: e.Detail}
 	}
-	if !errors.Is(err, context.Canceled) {
-		q.handler.Log.Error("the archive's store", "method", q.Method, "path", q.URL.Path, "err", err)
-	}
+	q.handler.Log.Error("the archive did not answer a request", "method", q.Method, "path", q.URL.Path, "error", err)
 	return &refusal{status: http.StatusServiceUnavailable, detail: "The archive's store does not answer; try again later."}
 }

@@ -30,14 +30,14 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte{'\n'})...)
 }
 
-// pages are what the first measurement of a search says of all of them.
-type pages struct {
+// An overview is what the first measurement of a search says of all of them.
+type overview struct {
 	total          int
 	previous, next string
 }
 
 // appendMetadata appends a measurement, with its members in esmond's order.
-func (q *request) appendMetadata(dst []byte, m *series.Metadata, about *pages) []byte {
+func (q *request) appendMetadata(dst []byte, m *series.Metadata, about *overview) []byte {
 	text := func(name, value string) {
 		dst = append(appendString(append(dst, ','), name), ':')
 		dst = appendString(dst, value)

@@ -20,10 +20,11 @@ const (
 	// atOnce is how many measurements are in memory for one answer.
 	atOnce = 500
 	// lookupTime is for how long the addresses of a host are asked for.
-	lookupTime  = 5 * time.Second
-	hostLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
-	// longestHost is how many octets a name in the DNS may have.
+	lookupTime = 5 * time.Second
+	// longestHost is how many octets a name in the DNS may have, and hostLetters
+	// are what it may be made of.
 	longestHost = 253
+	hostLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
 )
 
 // reserved are the parameters of a search that say nothing of a measurement.
@@ -50,7 +51,7 @@ func (q *request) search() error {
 	previous, next := q.pages(p, p.limit < total-p.offset)
 	q.link(previous, next)
 	q.answer.begin(http.StatusOK, typeJSON)
-	about := &pages{total: total, previous: previous, next: next}
+	about := &overview{total: total, previous: previous, next: next}
 	b := append(q.answer.room(), '[')
 	for left := p.limit; ; {
 		for _, m := range found {
