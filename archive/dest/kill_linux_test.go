@@ -5,13 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,6 +21,7 @@ import (
 
 	"owl/archive"
 	"owl/archive/queue"
+	"owl/internal/testprog"
 	"owl/internal/testserver"
 )
 
@@ -261,29 +260,14 @@ func (w *world) kill() {
 	if rand.N(4) == 0 {
 		w.turn()
 	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "OWL_TEST_AGENT="+w.dir, "OWL_TEST_QUEUE="+w.queue, "GORACE=atexit_sleep_ms=0")
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	patience := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
-	defer patience.Stop()
-	signs := make([]byte, 20+rand.N(200))
-	n, err := io.ReadFull(out, signs)
-	cmd.Process.Kill()
-	_ = cmd.Wait()
+	results := 20 + rand.N(200)
+	signs, said := testprog.Killed(t, results, "OWL_TEST_AGENT="+w.dir, "OWL_TEST_QUEUE="+w.queue)
 	// It cannot begin if its queue's disk is full.
-	if (err != nil || log.Len() > 0) && !strings.Contains(log.String(), "full") {
-		t.Fatalf("the agent has come to %d results, want %d, and said: %s", n, len(signs), &log)
+	if (len(signs) < results || said != "") && !strings.Contains(said, "full") {
+		t.Fatalf("the agent has come to %d results, want %d, and said: %s", len(signs), results, said)
 	}
 	w.kills++
-	w.refused += bytes.Count(signs[:n], []byte("x"))
+	w.refused += bytes.Count(signs, []byte("x"))
 }
 
 // A moody server has an error for one request in five, and counts what it has
