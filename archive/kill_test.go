@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +15,7 @@ import (
 
 	"owl/archive/queue"
 	"owl/archive/retry"
+	"owl/internal/testprog"
 )
 
 // TestMain lets the test program be the agent that is killed.
@@ -187,24 +186,9 @@ func TestKill(t *testing.T) {
 // kill runs the agent, and kills it when it has queued so many results.
 func kill(t *testing.T, dir string, results int) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "OWL_TEST_AGENT="+dir, "GORACE=atexit_sleep_ms=0")
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	patience := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
-	defer patience.Stop()
-	n, err := io.CopyN(io.Discard, out, int64(results)) // it prints an octet for each
-	cmd.Process.Kill()
-	_ = cmd.Wait()
-	if err != nil || log.Len() > 0 {
-		t.Fatalf("the agent has queued %d results, want %d, and said: %s", n, results, &log)
+	printed, said := testprog.Killed(t, results, "OWL_TEST_AGENT="+dir) // it prints an octet for each
+	if len(printed) < results || said != "" {
+		t.Fatalf("the agent has queued %d results, want %d, and said: %s", len(printed), results, said)
 	}
 }
 

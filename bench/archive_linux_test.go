@@ -98,7 +98,7 @@ func serveOWAMP(b *testing.B, dir string) (addr string) {
 	if err := os.WriteFile(filepath.Join(base, "owamp-server.conf"), nil, 0o644); err != nil {
 		b.Fatal(err)
 	}
-	start(b, exec.Command(filepath.Join(dir, "owampd"), "-f", "-Z", "-a", "O", "-S", addr, "-c", base, "-d", base))
+	start(b, exec.Command(filepath.Join(dir, "owampd"), "-f", "-Z", "-a", "O", "-S", addr, "-c", base, "-d", base, "-R", base))
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {

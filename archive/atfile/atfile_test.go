@@ -65,3 +65,34 @@ func TestHome(t *testing.T) {
 		}
 	}
 }
+
+// What names no file is itself, or what the backslash is in front of; a path is
+// whole behind the home that it begins with.
+func FuzzRead(f *testing.F) {
+	for _, s := range []string{"", "plain", `\@literal`, `\plain`, "@file", "@~/file", "~", "~root/x", "~nobody there/x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if path, isFile := strings.CutPrefix(s, "@"); isFile {
+			got, err := Expand(path)
+			_, rest, _ := strings.Cut(path, "/")
+			switch {
+			case err != nil:
+			case path == "" || path[0] != '~':
+				if got != path {
+					t.Errorf("%q: %q", path, got)
+				}
+			case !strings.HasSuffix(got, filepath.Join("/", rest)) && filepath.Join("/", rest) != "/":
+				t.Errorf("%q: %q", path, got)
+			}
+			return
+		}
+		want := s
+		if strings.HasPrefix(s, `\@`) {
+			want = s[1:]
+		}
+		if got, err := Read(s); got != want || err != nil {
+			t.Errorf("%q: %q, %v", s, got, err)
+		}
+	})
+}

@@ -82,3 +82,34 @@ func TestGrow(t *testing.T) {
 		t.Errorf("from %v to %v, want 5s to 1h", first, last)
 	}
 }
+
+// A policy that is read ends, and makes as many retries as it says.
+func FuzzRead(f *testing.F) {
+	for _, s := range []string{
+		`{"retry-policy": []}`, `{"retry-policy": [{"attempts": 1, "wait": "PT60S"}, {"attempts": 11, "wait": "PT1H"}]}`,
+		`{"retry-policy": [{"attempts": 0, "wait": "PT1S"}]}`, `{"retry-policy": [{"attempts": 2147483648, "wait": "P9D", "more": 1}]}`,
+	} {
+		f.Add(s, true)
+		f.Add(s, false)
+	}
+	f.Fuzz(func(t *testing.T, text string, lax bool) {
+		o, err := member.Parse("/data", []byte(text))
+		if err != nil {
+			return
+		}
+		p := Read(o, lax)
+		if o.Err() != nil {
+			return
+		}
+		all := int64(0)
+		for _, s := range p {
+			all += s.Attempts
+			if wait, more := p.Wait(all); !more || wait != s.Wait || wait < 0 {
+				t.Errorf("%s: retry %d after %v, %v, want %v", text, all, wait, more, s.Wait)
+			}
+		}
+		if wait, more := p.Wait(all + 1); more {
+			t.Errorf("%s: retry %d after %v, want %d", text, all+1, wait, all)
+		}
+	})
+}

@@ -111,7 +111,7 @@ func (o *ClientOptions) Validate() error {
 }
 
 // Config returns how to talk over control connections. Where a mode that needs
-// a pass-phrase is wanted, it is read from the file or asked for now, once for
+// a pass-phrase is wanted, it is read from the file or asked for here, once for
 // all connections: nobody is kept waiting in the middle of one. It logs a
 // warning if others can read the file, too.
 func (o *ClientOptions) Config(ctx context.Context, log *slog.Logger) (control.ClientConfig, error) {

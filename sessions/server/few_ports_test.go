@@ -17,7 +17,7 @@ import (
 )
 
 // One port serves all sessions that differ in the peer's address or port. A
-// triple that is in use, or was a moment ago, is refused for now.
+// triple that is in use, or was a moment ago, is refused.
 func TestOnePort(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		only := probe.PortRange{Low: 8760, High: 8760}

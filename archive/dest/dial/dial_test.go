@@ -1,8 +1,10 @@
 package dial
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"syscall"
@@ -72,4 +74,31 @@ func TestTogether(t *testing.T) {
 			t.Errorf("%v became %q", c.errs, err)
 		}
 	}
+}
+
+// A URL that is taken has a server, and one that is not is not told of.
+func FuzzReadURL(f *testing.F) {
+	for _, s := range []string{"", "http://h", "https://u:sesame@[::1]:8443/a?b#c", "ftp://h", "http://", "http://:80", "http:h", "//h"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		text, err := json.Marshal(map[string]string{"_url": s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := member.Parse("/data", text)
+		if err != nil {
+			return
+		}
+		got := ReadURL(o, "_url")
+		if err := o.Err(); err != nil {
+			if len(s) > 40 && strings.Contains(err.Error(), s) {
+				t.Errorf("%v tells of %q", err, s)
+			}
+			return
+		}
+		if req, err := http.NewRequest(http.MethodPost, got, nil); err != nil || req.URL.Hostname() == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+			t.Errorf("%q: %v", got, err)
+		}
+	})
 }

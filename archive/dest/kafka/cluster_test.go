@@ -25,6 +25,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"owl/archive"
+	"owl/archive/dest/internal/desttest"
 	"owl/internal/testprog"
 	"owl/internal/testserver"
 )
@@ -50,38 +51,11 @@ func openAt(t *testing.T, brokers []string, topic string, more map[string]any) a
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := open(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
+	return desttest.MustOpen(t, Open, string(text))
 }
 
-func item(id, payload string) *archive.Item { return &archive.Item{ID: id, Payload: []byte(payload)} }
-
-func deliver(t *testing.T, d archive.Opened, i *archive.Item) {
-	t.Helper()
-	if err := d.Deliver(t.Context(), i); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// fails checks that a result is not delivered, and why.
-func fails(t *testing.T, d archive.Opened, i *archive.Item, want string, final bool) {
-	t.Helper()
-	err := d.Deliver(t.Context(), i)
-	if err == nil || !strings.Contains(err.Error(), want) || archive.IsFinal(err) != final {
-		t.Errorf("%v, final %v, want %q, %v", err, archive.IsFinal(err), want, final)
-	}
-	if err != nil && strings.Contains(err.Error(), testserver.Password) {
-		t.Errorf("%v: tells the password", err)
-	}
-}
+// What the tests of all destinations have.
+var item, deliver, fails = desttest.Item, desttest.Deliver, desttest.Fails
 
 // read reads n records of a topic from its beginning.
 func read(t *testing.T, brokers []string, topic string, n int, options ...kgo.Opt) []*kgo.Record {

@@ -9,27 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"owl/archive"
-	"owl/archive/member"
+	"owl/archive/dest/internal/desttest"
 	"owl/archive/retry"
 	"owl/internal/testserver"
 )
 
-// open opens the destination of some data, as dest.Open does.
-func open(data string) (archive.Opened, error) {
-	o, err := member.Parse("/data", []byte(data))
-	if err != nil {
-		return archive.Opened{}, err
-	}
-	d, err := Open(o, nil)
-	if err == nil {
-		o.Done()
-		err = o.Err()
-	}
-	if err != nil && d.Destination != nil {
-		d.Close()
-	}
-	return d, err
-}
+func open(data string) (archive.Opened, error) { return desttest.Open(Open, data) }
 
 func TestOpen(t *testing.T) {
 	const start = `{"schema": 2, "topic": "t", "server": "s", "security-protocol": `

@@ -18,6 +18,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"owl/archive"
+	"owl/archive/dest/internal/desttest"
 	"owl/internal/testprog"
 	"owl/internal/testserver"
 )
@@ -69,39 +70,11 @@ func (w *world) open(t *testing.T, url string, more ...string) archive.Opened {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := open("{" + strings.Join(append([]string{`"schema": 3`, `"_url": ` + string(text)}, more...), ", ") + "}")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
+	return desttest.MustOpen(t, Open, "{"+strings.Join(append([]string{`"schema": 3`, `"_url": ` + string(text)}, more...), ", ")+"}")
 }
 
-func item(id, payload string) *archive.Item { return &archive.Item{ID: id, Payload: []byte(payload)} }
-
-// deliver delivers one result.
-func deliver(t *testing.T, d archive.Opened, i *archive.Item) {
-	t.Helper()
-	if err := d.Deliver(t.Context(), i); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// fails checks that a result is not delivered, and why.
-func fails(t *testing.T, d archive.Opened, i *archive.Item, want string, final bool) {
-	t.Helper()
-	err := d.Deliver(t.Context(), i)
-	if err == nil || !strings.Contains(err.Error(), want) || archive.IsFinal(err) != final {
-		t.Errorf("%v, final %v, want %q, %v", err, archive.IsFinal(err), want, final)
-	}
-	if err != nil && strings.Contains(err.Error(), testserver.Password) {
-		t.Errorf("%v: tells the password", err)
-	}
-}
+// What the tests of all destinations have.
+var item, deliver, fails = desttest.Item, desttest.Deliver, desttest.Fails
 
 // One broker serves all that is tried, for it takes a while to start.
 func TestBroker(t *testing.T) {

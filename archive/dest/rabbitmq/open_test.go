@@ -9,23 +9,11 @@ import (
 
 	"owl/archive"
 	"owl/archive/dest/internal/certs"
-	"owl/archive/member"
+	"owl/archive/dest/internal/desttest"
 	"owl/archive/retry"
 )
 
-// open opens the destination of some data, as dest.Open does.
-func open(data string) (archive.Opened, error) {
-	o, err := member.Parse("/data", []byte(data))
-	if err != nil {
-		return archive.Opened{}, err
-	}
-	d, err := Open(o, nil)
-	if err == nil {
-		o.Done()
-		err = o.Err()
-	}
-	return d, err
-}
+func open(data string) (archive.Opened, error) { return desttest.Open(Open, data) }
 
 func TestOpen(t *testing.T) {
 	for data, want := range map[string]string{

@@ -97,3 +97,33 @@ func TestOptionsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Specifications that are read can be used; of what is wrong each line says where.
+func FuzzRead(f *testing.F) {
+	for _, s := range []string{
+		`{"archiver": "bitbucket", "data": {}}`, `[{"archiver": "tcp", "data": {"host": "h", "port": 1}}, {"archiver": "http"}]`,
+		`{"one": {"archiver": "syslog", "data": null}}`, `[]`, `7`, `\@`, `{"archiver": "http", "data": {"_url": "http://h", "op": 1}}`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.HasPrefix(text, "@") {
+			return // some file of this host
+		}
+		specs, err := archive.ParseSpecs([]byte(text))
+		for _, s := range specs {
+			if s.Archiver == "exec" || strings.Contains(string(s.Data), "@") {
+				return // some program of this host, or some file
+			}
+		}
+		read, failed := archiving.Read(text)
+		switch {
+		case err != nil && failed == nil && !strings.HasPrefix(text, `\`):
+			t.Errorf("%s: read in spite of %v", text, err)
+		case failed == nil && err == nil && len(read) != len(specs):
+			t.Errorf("%s: %d specifications, want %d", text, len(read), len(specs))
+		case failed != nil && failed.Error() == "":
+			t.Errorf("%s: an error without a word", text)
+		}
+	})
+}
