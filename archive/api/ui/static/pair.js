@@ -25,7 +25,7 @@ export function enter(view) {
     el('div', { class: 'figures', id: 'figures' }, el('p', { class: 'wait' }, 'Reading…')),
     area,
     el('ul', { class: 'legend', 'aria-label': 'What is drawn' },
-      [['median', 'median'], ['band', 'p5 to p95'], ['peak', 'least and greatest'], ['clock', 'error of the clocks'], ['loss', 'lost'], ['worst', 'worst measurement'], ['reordered', 'reordered ◆'], ['duplicated', 'duplicated ○'], ['gap', 'gap, and why']]
+      [['median', 'median'], ['band', 'p5 to p95'], ['peak', 'least and greatest'], ['clock', 'error of the clocks'], ['loss', 'lost'], ['worst', 'worst measurement'], ['reordered', 'reordered'], ['duplicated', 'duplicated'], ['gap', 'gap, and why']]
         .map(([name, text]) => el('li', {}, el('i', { class: `swatch draws-${name}` }), text))),
     el('section', { class: 'gaps', id: 'gaps', 'aria-label': 'Gaps' }),
     el('p', { class: 'links', id: 'links' }));

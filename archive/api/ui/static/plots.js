@@ -29,7 +29,9 @@ export class Charts {
     this.clear();
     this.data = data;
     const narrow = this.parent.clientWidth < 600;
-    const height = narrow ? 150 : 210;
+    // Both directions are seen at once where there is room for them.
+    const room = innerHeight - this.parent.getBoundingClientRect().top - scrollY - 270;
+    const height = narrow ? 150 : Math.max(130, Math.min(240, room / 2));
     const ranges = heat ? heatRanges(heat, scale) : delayRanges(data.directions, scale);
     data.directions.forEach((d, i) => {
       const down = i === 1;
@@ -62,7 +64,7 @@ export class Charts {
         line('min', peak, 1, [4, 3]), line('clock error', error, 1, [2, 3]), line('clock error', error, 1, [2, 3]), line('median', median, 2),
       ],
       bands: [{ series: [1, 2], fill: clock }, { series: [3, 4], fill: above }, { series: [4, 5], fill: band }],
-      y: { values: delayTicks },
+      y: delayAxis(scale),
       draw: (u) => beyond(u, c, range, down),
       d,
     });
@@ -95,7 +97,7 @@ export class Charts {
       data: [[this.data.from, this.data.to], [null, null]],
       scales: { y: { range: () => range, dir: down ? -1 : 1, distr: scale === 'log' ? 3 : 1 } },
       series: [{ label: 'packets', points: { show: false } }],
-      y: { values: delayTicks },
+      y: delayAxis(scale),
       draw: (u) => paint(u, h, range, down),
       d,
     });
@@ -233,6 +235,20 @@ function ranges(both, scale) {
 
 /** Whether a range of delays is told in microseconds. */
 const small = ([low, high]) => Math.max(Math.abs(low), Math.abs(high)) < 1;
+
+/** The axis of delays: logarithmic, it has a 1, a 2 and a 5 of each power of ten. */
+function delayAxis(scale) {
+  if (scale !== 'log') return { values: delayTicks };
+  return {
+    values: delayTicks,
+    filter: (_, all) => all,
+    splits: (_, __, low, high) => {
+      const all = [];
+      for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10) all.push(power, 2 * power, 5 * power);
+      return all.filter((v) => v >= low && v <= high);
+    },
+  };
+}
 
 /** Delays on the axis, with as many digits as tell them apart. */
 function delayTicks(u, all, _, __, step) {
