@@ -45,7 +45,7 @@ func (b *bench) copyRows(ctx context.Context) error {
 		return err
 	}
 	rate := float64(len(rows)) / time.Since(begun).Seconds()
-	say("COPY of the same values", "%.0f a second, %.1f times as many", rate, rate/b.most)
+	b.say("COPY of the same values", "%.0f a second, %.1f times as many", rate, rate/b.most)
 	_, err = conn.Exec(ctx, "DROP TABLE "+copied)
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -30,7 +31,10 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "store:", err)
 		os.Exit(1)
 	}
@@ -38,6 +42,7 @@ func main() {
 
 // A bench is one run.
 type bench struct {
+	out     io.Writer
 	address string
 	store   *store.Store
 	values  int
@@ -55,21 +60,22 @@ type bench struct {
 	metadata int64 // octets on the disk without values
 }
 
-func run() error {
-	b := new(bench)
-	flag.StringVar(&b.address, "store", "", "the `address` of an empty archive; a file that is removed afterwards, if it is not given")
-	flag.IntVar(&b.values, "values", 10_000_000, "how many values are there before it is measured")
-	flag.DurationVar(&b.length, "time", time.Minute, "how long writes are measured")
-	flag.IntVar(&b.streams, "streams", 20_000, "how many streams write")
-	flag.IntVar(&b.rate, "rate", 20_000, "how many writes come in a minute")
-	flag.IntVar(&b.readers, "readers", 20, "how many read meanwhile, one query a second each")
-	flag.IntVar(&b.bins, "bins", 40, "how many labels a histogram has")
-	flag.Parse()
-	if flag.NArg() > 0 || b.values < 0 || b.length <= 0 || b.streams < 1 || b.rate < 1 || b.readers < 0 || b.bins < 1 {
+func run(ctx context.Context, args []string, out io.Writer) error {
+	b := &bench{out: out}
+	flags := flag.NewFlagSet("store", flag.ContinueOnError)
+	flags.StringVar(&b.address, "store", "", "the `address` of an empty archive; a file that is removed afterwards, if it is not given")
+	flags.IntVar(&b.values, "values", 10_000_000, "how many values are there before it is measured")
+	flags.DurationVar(&b.length, "time", time.Minute, "how long writes are measured")
+	flags.IntVar(&b.streams, "streams", 20_000, "how many streams write")
+	flags.IntVar(&b.rate, "rate", 20_000, "how many writes come in a minute")
+	flags.IntVar(&b.readers, "readers", 20, "how many read meanwhile, one query a second each")
+	flags.IntVar(&b.bins, "bins", 40, "how many labels a histogram has")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 || b.values < 0 || b.length <= 0 || b.streams < 1 || b.streams > 1<<24 || b.rate < 1 || b.readers < 0 || b.bins < 1 {
 		return errors.New("want flags only, and numbers above 0")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	if b.address == "" {
 		dir, err := os.MkdirTemp("", "owl-bench")
 		if err != nil {
@@ -94,14 +100,14 @@ func run() error {
 }
 
 // say prints a figure.
-func say(name, format string, args ...any) {
-	fmt.Printf("%-44s %s\n", name, fmt.Sprintf(format, args...))
+func (b *bench) say(name, format string, args ...any) {
+	fmt.Fprintf(b.out, "%-44s %s\n", name, fmt.Sprintf(format, args...))
 }
 
 func (b *bench) register(ctx context.Context) error {
 	const sums = `[{"summary-type":"aggregation","summary-window":300},{"summary-type":"aggregation","summary-window":3600},{"summary-type":"aggregation","summary-window":86400}]`
-	template := `{"subject-type":"point-to-point","source":"10.%d.%d.1","destination":"10.%[1]d.%[2]d.2","measurement-agent":"10.%[1]d.%[2]d.1",
-		"input-source":"a%[1]d-%[2]d.example.net","input-destination":"b%[1]d-%[2]d.example.net","tool-name":"pscheduler/powstream",
+	template := `{"subject-type":"point-to-point","source":"10.%d.%d.%d","destination":"11.%[1]d.%[2]d.%[3]d","measurement-agent":"10.%[1]d.%[2]d.%[3]d",
+		"input-source":"a%[1]d-%[2]d-%[3]d.example.net","input-destination":"b%[1]d-%[2]d-%[3]d.example.net","tool-name":"pscheduler/powstream",
 		"time-duration":86400,"sample-size":600,"sample-bucket-width":0.0001,"time-probe-interval":0.1,"time-probe-timeout":1,"mode-flip":false,"event-types":[
 		{"event-type":"failures"},{"event-type":"histogram-ttl"},{"event-type":"packet-duplicates"},{"event-type":"packet-reorders"},{"event-type":"time-error-estimates"},
 		{"event-type":"packet-count-sent","summaries":` + sums + `},{"event-type":"packet-count-lost","summaries":` + sums + `},{"event-type":"packet-loss-rate","summaries":` + sums + `},
@@ -110,7 +116,7 @@ func (b *bench) register(ctx context.Context) error {
 	b.keys = make([]string, b.streams)
 	begun := time.Now()
 	err := b.parallel(ctx, 64, b.streams, func(ctx context.Context, i int) error {
-		m, err := series.ParseMetadata(fmt.Appendf(nil, template, i/256, i%256))
+		m, err := series.ParseMetadata(fmt.Appendf(nil, template, i>>16, i>>8&255, i&255))
 		if err != nil {
 			return err
 		}
@@ -125,7 +131,7 @@ func (b *bench) register(ctx context.Context) error {
 	if b.metadata, err = b.store.Size(ctx); err != nil {
 		return err
 	}
-	say("new measurements a second", "%.0f", float64(b.streams)/time.Since(begun).Seconds())
+	b.say("new measurements a second", "%.0f", float64(b.streams)/time.Since(begun).Seconds())
 	return nil
 }
 
@@ -213,8 +219,8 @@ func (b *bench) fill(ctx context.Context) error {
 		return err
 	}
 	if stored > 0 {
-		say("values stored", "%d, %.0f a second, in bodies of %d", stored, float64(stored)/time.Since(begun).Seconds(), perWrite)
-		say("octets a value, summaries included", "%.1f (histograms of %d labels)", float64(size-b.metadata)/float64(stored), b.bins)
+		b.say("values stored", "%d, %.0f a second, in bodies of %d", stored, float64(stored)/time.Since(begun).Seconds(), perWrite)
+		b.say("octets a value, summaries included", "%.1f (histograms of %d labels)", float64(size-b.metadata)/float64(stored), b.bins)
 	}
 	return nil
 }
@@ -261,9 +267,9 @@ func (b *bench) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	say("writes a minute", "%.0f (%.0f values a second) of %d wanted, with %d readers", float64(n)/took.Minutes(), float64(n*types)/took.Seconds(), b.rate, b.readers)
-	say("  until it is on the disk", "%s", writes.String())
-	say("  a query meanwhile", "%s", reads.String())
+	b.say("writes a minute", "%.0f (%.0f values a second) of %d wanted, with %d readers", float64(n)/took.Minutes(), float64(n*types)/took.Seconds(), b.rate, b.readers)
+	b.say("  until it is on the disk", "%s", writes.String())
+	b.say("  a query meanwhile", "%s", reads.String())
 	return nil
 }
 
@@ -313,7 +319,7 @@ func (b *bench) capacity(ctx context.Context) error {
 	})
 	took := time.Since(begun)
 	b.most = float64(n*types) / took.Seconds()
-	say("writes a minute at most", "%.0f (%.0f values a second), 64 at once", float64(n)/took.Minutes(), b.most)
+	b.say("writes a minute at most", "%.0f (%.0f values a second), 64 at once", float64(n)/took.Minutes(), b.most)
 	return err
 }
 
@@ -341,7 +347,7 @@ func (b *bench) read(ctx context.Context) error {
 			}
 			l.add(time.Since(begun))
 		}
-		say(of.name, "%d, %s", n, l.String())
+		b.say(of.name, "%d, %s", n, l.String())
 	}
 	for _, of := range []struct {
 		name string
@@ -357,7 +363,7 @@ func (b *bench) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		say(of.name, "%d of %d, %v", len(page), total, time.Since(begun).Round(100*time.Microsecond))
+		b.say(of.name, "%d of %d, %v", len(page), total, time.Since(begun).Round(100*time.Microsecond))
 	}
 	begun := time.Now()
 	n := 0
@@ -367,7 +373,7 @@ func (b *bench) read(ctx context.Context) error {
 		}
 		n++
 	}
-	say("the last statistics of each measurement", "%d, %v", n, time.Since(begun).Round(100*time.Microsecond))
+	b.say("the last statistics of each measurement", "%d, %v", n, time.Since(begun).Round(100*time.Microsecond))
 	return nil
 }
 
@@ -379,7 +385,7 @@ func (b *bench) memory(context.Context) error {
 	}
 	for line := range strings.Lines(string(status)) {
 		if peak, is := strings.CutPrefix(line, "VmHWM:"); is {
-			say("memory of this process at most", "%s", strings.TrimSpace(peak))
+			b.say("memory of this process at most", "%s", strings.TrimSpace(peak))
 		}
 	}
 	return err
