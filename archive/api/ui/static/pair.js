@@ -10,6 +10,7 @@ let root;
 let charts;
 let data = null;
 let heat = null; // of both directions, in the mode heat
+let wanted = null; // the times that were zoomed to, as long as their data have not come
 let pending = 0;
 
 const modes = [['lines', 'Lines'], ['heat', 'Heatmap']];
@@ -29,22 +30,26 @@ export function enter(view) {
         .map(([name, text]) => el('li', {}, el('i', { class: `swatch draws-${name}` }), text))),
     el('section', { class: 'gaps', id: 'gaps', 'aria-label': 'Gaps' }),
     el('p', { class: 'links', id: 'links' }));
-  charts = new Charts(area, { onSelect: zoomTo, onCursor: figuresAt });
+  charts = new Charts(area, { onSelect: zoomTo, onZoom: zoomAt, onCursor: figuresAt });
 }
 
 export function leave() {
   api.stop('pair');
   clearTimeout(pending);
+  [pending, wanted] = [0, null];
   charts.clear();
 }
 
 export async function load(s, { from, to, live }) {
+  const is = (t) => wanted !== null && t.from === wanted.min && t.to === wanted.max;
+  if (pending === 0 && !is({ from, to })) wanted = null; // somebody wants something else
   const query = { source: s.source, destination: s.destination, test: s.test, back: s.back, from, to };
   const answer = await api.get('pair', 'pair', query);
   const maps = s.mode === 'heat'
     ? await Promise.all(answer.directions.map((d, i) => (d.key ? api.get(`heat${i}`, 'heatmap', { test: d.key, from, to }) : { time: [], columns: [], width: 1, window: 1 })))
     : null;
   [data, heat] = [answer, maps];
+  if (is(answer)) wanted = null;
   if (live) sinceItBegan();
   draw();
   return data;
@@ -67,6 +72,7 @@ export function draw() {
   bar(s);
   figures(data.directions.map((d) => d.totals), `${format.span(data.from, data.to)} ${format.zone.label}`);
   charts.draw(data, { scale: s.scale, heat });
+  if (wanted) charts.show(wanted);
   gapList();
   links(s);
 }
@@ -171,18 +177,24 @@ function zoomTo(from, to) {
   let [a, b] = [Math.floor(from), Math.ceil(to)];
   if (b - a < 60) { a = Math.floor((a + b) / 2) - 30; b = a + 60; }
   if (b > now) { a = Math.max(0, a - (b - now)); b = now; }
-  for (const u of charts.plots) u.setScale('x', { min: a, max: b });
+  wanted = { min: a, max: b };
+  charts.show(wanted);
   clearTimeout(pending);
-  pending = setTimeout(() => state.go({ from: a, to: b }), 150); // a wheel turns more than once
+  pending = setTimeout(() => { pending = 0; state.go({ from: a, to: b }); }, 150); // a wheel turns more than once
 }
 
 /** The times that are shown, of which the data may not have come yet. */
-const times = () => charts.plots[0]?.scales.x ?? { min: data.from, max: data.to };
+const times = () => wanted ?? { min: data.from, max: data.to };
+
+/** Shows so many times as much, around a time that stays where it is. */
+function zoomAt(at, by) {
+  const { min, max } = times();
+  zoomTo(at - (at - min) * by, at + (max - at) * by);
+}
 
 function zoom(by) {
   const { min, max } = times();
-  const [middle, half] = [(min + max) / 2, ((max - min) / 2) * by];
-  zoomTo(middle - half, middle + half);
+  zoomAt((min + max) / 2, by);
 }
 
 function pan(by) {

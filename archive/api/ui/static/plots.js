@@ -10,9 +10,10 @@ const font = '12px system-ui, sans-serif';
 
 /** Draws charts into a parent; returns what ends them. */
 export class Charts {
-  constructor(parent, { onSelect, onCursor }) {
+  constructor(parent, { onSelect, onZoom, onCursor }) {
     this.parent = parent;
     this.onSelect = onSelect;
+    this.onZoom = onZoom;
     this.onCursor = onCursor;
     this.plots = [];
     this.dragged = null; // the chart that a drag began on
@@ -22,6 +23,11 @@ export class Charts {
     for (const plot of this.plots) plot.destroy();
     this.plots = [];
     this.parent.replaceChildren();
+  }
+
+  /** Shows another time than that of the data, until those come. */
+  show({ min, max }) {
+    for (const plot of this.plots) plot.setScale('x', { min, max });
   }
 
   /** Lines and bands, or a heatmap where heat has one for each direction. */
@@ -140,8 +146,7 @@ export class Charts {
       event.preventDefault();
       const at = u.posToVal(event.offsetX, 'x');
       const by = event.deltaY > 0 ? 1.5 : 1 / 1.5;
-      const { min, max } = u.scales.x; // a wheel turns again before the data of the last turn have come
-      this.onSelect(at - (at - min) * by, at + (max - at) * by);
+      this.onZoom(at, by);
     }, { passive: false });
     this.plots.push(u);
     return u;
