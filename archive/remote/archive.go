@@ -152,7 +152,7 @@ func (a *Archive) points(ctx context.Context, key, path string, to int64) iter.S
 		for from := int64(0); from <= to; {
 			var page []point
 			err := a.get(ctx, key+"/"+path, url.Values{
-				"time-start": {strconv.FormatInt(from, 10)}, "time-end": {strconv.FormatInt(to, 10)}, "limit": {strconv.Itoa(valuesAtOnce)},
+				"time-start": {strconv.FormatInt(from, 10)}, "time-end": {strconv.FormatInt(to, 10)}, "limit": {strconv.Itoa(a.atOnce)},
 			}, &page)
 			if err != nil {
 				yield(point{}, err)

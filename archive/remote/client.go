@@ -20,7 +20,7 @@ const (
 	tries = 5
 	// patience is how long an archive may tell to wait.
 	patience = 5 * time.Minute
-	// measurementsAtOnce and valuesAtOnce are how much is asked for at once.
+	// measurementsAtOnce and valuesAtOnce are how many are asked for at once.
 	measurementsAtOnce = 100
 	valuesAtOnce       = 1000
 )
@@ -30,6 +30,7 @@ type Archive struct {
 	url    string // with a slash at its end
 	client *http.Client
 	until  int64 // the time of the last value that is asked for
+	atOnce int   // how many values are asked for
 }
 
 // New returns the archive of a URL, which ends in /esmond/perfsonar/archive/ as a
@@ -44,7 +45,7 @@ func New(address string, client *http.Client, now time.Time) (*Archive, error) {
 	if strings.Trim(u.Path, "/") == "" {
 		u.Path = "/esmond/perfsonar/archive/"
 	}
-	return &Archive{url: strings.TrimSuffix(u.String(), "/") + "/", client: client, until: now.AddDate(0, 0, 1).Unix()}, nil
+	return &Archive{url: strings.TrimSuffix(u.String(), "/") + "/", client: client, until: now.AddDate(0, 0, 1).Unix(), atOnce: valuesAtOnce}, nil
 }
 
 // String returns the URL, without a password.

@@ -194,16 +194,13 @@ func TestFoldRefuses(t *testing.T) {
 	}
 
 	full := NewFold(Histogram)
-	var all []byte
 	for i := range MaxWindowBins/MaxBins + 1 {
-		all = append(all[:0], '{')
-		for j := range MaxBins {
-			if j > 0 {
-				all = append(all, ',')
-			}
-			all = fmt.Appendf(all, `"%d": 1`, i*MaxBins+j)
+		bins := make([]bin, MaxBins)
+		for j := range bins {
+			bins[j] = newBin(strconv.Itoa(i*MaxBins + j))
+			bins[j].n = 1
 		}
-		err := full.Add(parse(t, Histogram, string(append(all, '}'))))
+		err := full.Add(Value{kind: Histogram, text: appendBins(nil, bins)})
 		if _, ok := errors.AsType[*InvalidError](err); ok != (i == MaxWindowBins/MaxBins) {
 			t.Fatalf("%d labels: %v", (i+1)*MaxBins, err)
 		}

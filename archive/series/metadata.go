@@ -256,7 +256,7 @@ func (r *registration) readEvents() error {
 		return s.err
 	}
 	for _, t := range slices.Sorted(maps.Keys(found)) {
-		r.Events = append(r.Events, Event{Type: t, Summaries: slices.SortedFunc(maps.Keys(found[t]), Summary.compare)})
+		r.Events = append(r.Events, Event{Type: t, Summaries: slices.SortedFunc(maps.Keys(found[t]), Summary.Compare)})
 	}
 	for of, w := range r.windows {
 		if w == asNumbers|asTexts {

@@ -91,8 +91,8 @@ func (s Summary) String() string {
 	return fmt.Sprintf("%s/%d", s.Type.Path(), s.Window)
 }
 
-// compare orders summaries by type and window.
-func (s Summary) compare(o Summary) int {
+// Compare orders summaries by type and window.
+func (s Summary) Compare(o Summary) int {
 	return cmp.Or(cmp.Compare(s.Type, o.Type), cmp.Compare(s.Window, o.Window))
 }
 

@@ -43,14 +43,14 @@ func testForecast(t *testing.T, address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const begin, streams = 1_699_920_000, 2
+	const begin, streams = 1_699_920_000, 1
 	var keys []string
 	for i := range streams {
 		keys = append(keys, register(t, s, powstream(t, "192.0.2.1", fmt.Sprintf("192.0.2.%d", 2+i))).Key)
 	}
-	for at := int64(begin); at < begin+86400; at += 600 { // in turns, as they come
+	for at := int64(begin); at < begin+86400; at += 1800 { // in turns, as they come
 		for _, key := range keys {
-			writeMinutes(t, s, key, at, 10)
+			writeMinutes(t, s, key, at, 30)
 		}
 	}
 	register(t, s, powstream(t, "192.0.2.1", "192.0.2.99")) // which is never written
