@@ -69,7 +69,7 @@ type agent struct {
 }
 
 // newAgent returns an agent without a stream that is to measure what cfg says,
-// which is what file says, unless that has no name. Its streams end with ctx.
+// which file says. Its streams end with ctx.
 func newAgent(ctx context.Context, file string, cfg *agentfile.Config, log *slog.Logger, getenv func(string) string) (*agent, error) {
 	shift, err := cli.TimeShift(getenv)
 	if err != nil {
@@ -102,32 +102,24 @@ func newAgent(ctx context.Context, file string, cfg *agentfile.Config, log *slog
 	return a, nil
 }
 
-// makeMetrics has the agent count for those who look.
-func (a *agent) makeMetrics() error {
-	reg, c, err := metrics.NewRegistry(command.Version)
-	if err != nil {
-		return err
-	}
-	if err := reg.Register(a.labels); err != nil {
-		return err
-	}
-	if err := metrics.Process(reg, a.engine, a.clock.State, a.monitor.Latest); err != nil {
-		return err
-	}
-	a.registry, a.collector = reg, c
-	return nil
-}
-
 // serveMetrics serves the metrics of all streams at addr, if that is not empty,
 // and says where.
 func (a *agent) serveMetrics(addr string) (url string, err error) {
 	if addr == "" {
 		return "", nil
 	}
-	if err := a.makeMetrics(); err != nil {
+	reg, c, err := metrics.NewRegistry(command.Version)
+	if err != nil {
 		return "", err
 	}
-	return cli.ServeMetrics(a.serving, addr, metrics.Handler(a.registry))
+	if err := reg.Register(a.labels); err != nil {
+		return "", err
+	}
+	if err := metrics.Process(reg, a.engine, a.clock.State, a.monitor.Latest); err != nil {
+		return "", err
+	}
+	a.registry, a.collector = reg, c
+	return cli.ServeMetrics(a.serving, addr, metrics.Handler(reg))
 }
 
 // A change says how many streams something has changed.

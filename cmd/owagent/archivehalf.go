@@ -72,6 +72,7 @@ func (a *agent) startArchive(cfg *agentfile.MeasurementArchive, ln net.Listener)
 		Certificate: h.certificate,
 		Origins:     cfg.CORS,
 		AllowWrite:  cfg.AllowWrite,
+		Proxies:     cfg.TrustProxy,
 		Live:        newLiveFeed(a),
 		Log:         a.log,
 	}

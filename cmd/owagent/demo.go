@@ -118,7 +118,15 @@ Ctrl-C ends it.
 
 `, demoRate, l.archive.Addr(), metrics, l.control.Addr(), dir, demoPackets/demoRate)
 
-	if err := a.watch(ctx, view.show); err != nil {
+	err = a.watch(ctx, func(now time.Time, all []second) error {
+		select {
+		case err := <-a.failed:
+			return err
+		default:
+			return view.show(now, all)
+		}
+	})
+	if err != nil {
 		return err
 	}
 	closed() // writes what has been received of the sessions that run

@@ -11,9 +11,10 @@ import (
 // The descriptors that there are beside those of streams: the agent's own, and
 // the most test ports that it is likely to have.
 const (
-	ownDescriptors    = 64
-	sharedPorts       = 256
-	serverDescriptors = 512 // connections, and files of sessions that it receives
+	ownDescriptors     = 64
+	sharedPorts        = 256
+	serverDescriptors  = 512  // connections, and files of sessions that it receives
+	archiveDescriptors = 1024 // connections, and those of the store
 )
 
 // descriptors returns how many files and sockets the streams of cfg have open at
@@ -22,6 +23,9 @@ func descriptors(cfg *agentfile.Config) uint64 {
 	n := uint64(ownDescriptors)
 	if cfg.Server != nil {
 		n += serverDescriptors
+	}
+	if cfg.Archive != nil {
+		n += archiveDescriptors
 	}
 	routes := make(map[route]*load)
 	for i := range cfg.Streams {

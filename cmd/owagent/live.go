@@ -60,7 +60,7 @@ type second struct {
 	stream   *stream
 	snapshot sessions.Snapshot
 	all      count // since the stream began
-	last     count // in that second
+	last     count // in that second; nothing if nobody looked before
 	// Delays of the packets received in that second; all are 0 if there were
 	// none.
 	least, median, p95, most time.Duration
@@ -70,15 +70,18 @@ type second struct {
 func (t *tally) take() second {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := second{all: t.all, last: count{
-		received:   t.all.received - t.before.received,
-		lost:       t.all.lost - t.before.lost,
-		duplicates: t.all.duplicates - t.before.duplicates,
-	}}
-	t.before = t.all
+	s := second{all: t.all}
 	if t.delays == nil {
 		t.delays = new(histogram.Live)
-	} else if t.delays.Count() > 0 {
+	} else {
+		s.last = count{
+			received:   t.all.received - t.before.received,
+			lost:       t.all.lost - t.before.lost,
+			duplicates: t.all.duplicates - t.before.duplicates,
+		}
+	}
+	t.before = t.all
+	if t.delays.Count() > 0 {
 		var q [2]int64
 		t.delays.Quantiles(q[:], 0.5, 0.95)
 		s.least, s.most = time.Duration(t.delays.Min()), time.Duration(t.delays.Max())

@@ -30,7 +30,7 @@ func TestTally(t *testing.T) {
 	}
 	y.observe([]owamp.Record{packet(time.Second, 0), lost})
 	first := y.take()
-	if first.all != (count{received: 1, lost: 1}) || first.last != first.all || first.most != 0 {
+	if first.all != (count{received: 1, lost: 1}) || first.last != (count{}) || first.most != 0 {
 		t.Errorf("before anybody looks: %+v", first)
 	}
 	y.observe([]owamp.Record{packet(3*time.Millisecond, 0), packet(1*time.Millisecond, 0), packet(2*time.Millisecond, 0), packet(time.Hour, owamp.FlagDuplicate), lost})
@@ -45,7 +45,7 @@ func TestTally(t *testing.T) {
 	}
 	y.rest()
 	y.observe([]owamp.Record{packet(time.Second, 0)})
-	if s = y.take(); s.last.received != 1 || s.median != 0 {
+	if s = y.take(); s.all.received != 5 || s.last != (count{}) || s.median != 0 {
 		t.Errorf("after a rest: %+v", s)
 	}
 }

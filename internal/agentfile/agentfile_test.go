@@ -96,6 +96,7 @@ archive:
   tls_key: /etc/owl/key.pem
   retention: [histogram-owdelay/base=90d, "*=forever"]
   allow_write: [192.0.2.7/24, "2001:db8::1"]
+  trust_proxy: 192.0.2.80
   cors: https://grafana.example.net
 `)
 	if err != nil {
@@ -147,6 +148,7 @@ archive:
 			Line: 55, Store: "/var/lib/owl/archive.db", Listen: ":8861", TLSCert: "/etc/owl/cert.pem", TLSKey: "/etc/owl/key.pem",
 			Retention:  []string{"histogram-owdelay/base=90d", "*=forever"},
 			AllowWrite: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+			TrustProxy: []netip.Prefix{netip.MustParsePrefix("192.0.2.80/32")},
 			CORS:       []string{"https://grafana.example.net"},
 		},
 		Streams: []agentfile.Stream{paris, rome, back},

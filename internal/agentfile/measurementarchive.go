@@ -22,6 +22,7 @@ type MeasurementArchive struct {
 	TLSKey     string         // file; TLSCert, too, unless it says otherwise
 	Retention  []string       // rules that say how long what is kept; none: forever
 	AllowWrite []netip.Prefix // who may write without a key
+	TrustProxy []netip.Prefix // proxies that are believed for whom they ask
 	CORS       []string       // origins whose pages may read
 }
 
@@ -49,6 +50,7 @@ func (p *parser) measurementArchive(n *node) {
 		{name: "tls_key", read: func(n *node) { a.TLSKey = p.text(n) }},
 		{name: "retention", read: func(n *node) { a.Retention = p.texts(n) }},
 		{name: "allow_write", read: func(n *node) { a.AllowWrite = p.prefixes(n) }},
+		{name: "trust_proxy", read: func(n *node) { a.TrustProxy = p.prefixes(n) }},
 		{name: "cors", read: func(n *node) { a.CORS = p.texts(n) }},
 	})
 	if n.Kind != yamlMapping {
