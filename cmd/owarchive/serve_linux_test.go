@@ -28,8 +28,14 @@ type owarchive struct {
 // start starts an owarchive with more options, and waits until it serves.
 func start(t *testing.T, store string, more ...string) *owarchive {
 	t.Helper()
+	return startProgram(t, "owarchive", store, more...)
+}
+
+// startProgram is start of the program at a path.
+func startProgram(t *testing.T, path, store string, more ...string) *owarchive {
+	t.Helper()
 	args := append([]string{"--store", store, "--listen", "127.0.0.1:0"}, more...)
-	a := &owarchive{Process: testprog.Start(t, exec.Command("owarchive", args...))}
+	a := &owarchive{Process: testprog.Start(t, exec.Command(path, args...))}
 	at := regexp.MustCompile(`the archive .* is at (https?://\S+)/\n`)
 	text := a.Await(t, a.Stderr, "its address", at.MatchString)
 	a.url = at.FindStringSubmatch(text)[1]

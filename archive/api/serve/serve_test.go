@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -347,13 +348,14 @@ func TestTurns(t *testing.T) {
 func TestLargeBodies(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		let := make(chan struct{})
-		var most, now int
+		var now, most atomic.Int64 // which grows by one at a time
 		s := server(t, func(_ http.ResponseWriter, r *http.Request) {
 			if r.ContentLength < 0 || r.ContentLength >= largeBody {
-				now++
-				most = max(most, now)
+				if n := now.Add(1); n > most.Load() {
+					most.Store(n)
+				}
 				<-let
-				now--
+				now.Add(-1)
 			}
 		}, Options{})
 		answers := make(chan int, 100)
@@ -367,8 +369,8 @@ func TestLargeBodies(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		send("192.0.2.1:1", largeBody-1)
-		if code := <-answers; code != http.StatusOK || now != largeAtOnce {
-			t.Errorf("a small one: %d, beside %d large ones, want %d", code, now, largeAtOnce)
+		if code := <-answers; code != http.StatusOK || now.Load() != largeAtOnce {
+			t.Errorf("a small one: %d, beside %d large ones, want %d", code, now.Load(), largeAtOnce)
 		}
 		time.Sleep(patient / 2)
 		close(let)
@@ -377,8 +379,8 @@ func TestLargeBodies(t *testing.T) {
 				t.Errorf("one that has waited: %d", code)
 			}
 		}
-		if most != largeAtOnce {
-			t.Errorf("%d at once, want %d", most, largeAtOnce)
+		if most.Load() != largeAtOnce {
+			t.Errorf("%d at once, want %d", most.Load(), largeAtOnce)
 		}
 	})
 }
