@@ -66,13 +66,13 @@ type packet struct {
 // from the one before.
 func packets(samples iter.Seq2[Sample, error]) iter.Seq2[packet, error] {
 	return func(yield func(packet, error) bool) {
-		var before *packet
+		last := make(map[uint32]Sample) // of each session: they may run at once
 		for s, err := range inOrder(samples) {
 			p := packet{Sample: s}
-			if before != nil && err == nil && before.Session == s.Session && before.Seq+1 == s.Seq && !before.Lost && !s.Lost {
+			if before, ok := last[s.Session]; ok && before.Seq+1 == s.Seq && !before.Lost && !s.Lost {
 				p.variation, p.paired = s.Delay-before.Delay, true
 			}
-			before = &p
+			last[s.Session] = s
 			if !yield(p, err) {
 				return
 			}

@@ -136,7 +136,12 @@ func (f *Writer) FileName(suffix string) string {
 
 // Write writes the file, whose name is in its metadata.
 func (f *Writer) Write(w io.Writer, fileName string) error {
-	z := gzip.NewWriter(w)
+	// A fifth more octets than by default for a quarter of the time, which a host
+	// that measures has better uses for.
+	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
 	f.out = bufio.NewWriterSize(z, 1<<16)
 	f.bins = make([][]bin, len(f.Paths))
 	if err := f.write(fileName); err != nil {
