@@ -95,6 +95,6 @@ func (q *request) explain(err error) *refusal {
 	if e, ok := errors.AsType[*series.InvalidError](err); ok {
 		return &refusal{status: http.StatusBadRequest, detail: e.Detail}
 	}
-	q.handler.Log.Error("the archive did not answer a request", "method", q.Method, "path", q.URL.Path, "error", err)
+	q.handler.Log.Error("the archive did not answer a request", "id", q.Header.Get("X-Request-Id"), "method", q.Method, "path", q.URL.Path, "error", err)
 	return &refusal{status: http.StatusServiceUnavailable, detail: "The archive's store does not answer; try again later."}
 }
