@@ -121,10 +121,11 @@ func (l *flowLog) resume(file io.ReadSeeker, at *position) (same bool, err error
 		return false, err
 	}
 	text, err := l.read()
-	if _, tooLong := errors.AsType[*lineError](err); err == io.EOF || tooLong {
+	_, tooLong := errors.AsType[*lineError](err)
+	switch {
+	case errors.Is(err, io.EOF) || tooLong:
 		return false, nil
-	}
-	if err != nil || lineSum(text) != at.Sum {
+	case err != nil || lineSum(text) != at.Sum:
 		return false, err
 	}
 	return true, l.skip(file, at.Offset, at.Line)
@@ -267,40 +268,47 @@ func (f *flow) retransmitted() (value, error) {
 	return ofFloat(n / all), nil
 }
 
-// segmentSize returns the smaller one of what both ends allow, whichever the
-// direction is.
+// segmentSize returns the smaller one of what both ends allow.
 func (f *flow) segmentSize() (value, error) {
-	client, server := f.log.both[fromClient].mss, f.log.both[fromServer].mss
-	if client < 0 || server < 0 {
+	client, server, ok := f.ofEnds(func(c *columns) int { return c.mss })
+	if !ok {
 		return value{}, nil
 	}
-	a, b := f.row.cell(client), f.row.cell(server)
-	less, err := b.less(a)
-	if err != nil {
-		return a, fmt.Errorf("segment size: %w", err)
+	less, err := server.less(client)
+	switch {
+	case err != nil:
+		return value{}, fmt.Errorf("segment size: %w", err)
+	case less:
+		return server, nil
 	}
-	if less {
-		return b, nil
-	}
-	return a, nil
+	return client, nil
 }
 
 // selective returns the larger one of how many selective acknowledgements both
-// ends have sent, whichever the direction is.
+// ends have sent.
 func (f *flow) selective() (value, error) {
-	client, server := f.log.both[fromClient].sack, f.log.both[fromServer].sack
-	if client < 0 || server < 0 {
+	client, server, ok := f.ofEnds(func(c *columns) int { return c.sack })
+	if !ok {
 		return value{}, nil
 	}
-	a, b := f.row.cell(client), f.row.cell(server)
-	less, err := a.less(b)
-	if err != nil {
-		return a, fmt.Errorf("selective acknowledgements: %w", err)
+	less, err := client.less(server)
+	switch {
+	case err != nil:
+		return value{}, fmt.Errorf("selective acknowledgements: %w", err)
+	case less:
+		return server, nil
 	}
-	if less {
-		return b, nil
+	return client, nil
+}
+
+// ofEnds returns what a column is of both ends, whichever the direction is, if
+// the log has it of both.
+func (f *flow) ofEnds(column func(*columns) int) (client, server value, ok bool) {
+	c, s := column(&f.log.both[fromClient]), column(&f.log.both[fromServer])
+	if c < 0 || s < 0 {
+		return value{}, value{}, false
 	}
-	return a, nil
+	return f.row.cell(c), f.row.cell(s), true
 }
 
 // times returns when the flow began and ended, in s since 1970.

@@ -6,10 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
-// maxLine bounds a line of a log, in octets. What is longer is not read.
-const maxLine = 128 << 10
+const (
+	// maxLine bounds a line of a log, in octets. What is longer is not read, so that
+	// a slice stays small whatever there is in a log: those of tstat have at most
+	// some thousand octets.
+	maxLine = 16 << 10
+	// readAhead is how much is read at a time, in octets.
+	readAhead = 128 << 10
+)
 
 // A protocol is that of a log's flows.
 type protocol uint8
@@ -62,10 +69,10 @@ type row struct {
 // newLogReader returns a reader of a log, of which it has read the first line. An
 // empty log has no columns.
 func newLogReader(in io.Reader) (*logReader, error) {
-	r := &logReader{in: bufio.NewReaderSize(in, maxLine)}
+	r := &logReader{in: bufio.NewReaderSize(in, readAhead)}
 	text, err := r.read()
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return r, nil
 	case err != nil:
 		return nil, err
@@ -90,8 +97,8 @@ func columnName(cell []byte) string {
 // column returns where a column is, or else -1. Of several with a name it is the
 // last.
 func (r *logReader) column(name string) int {
-	for i := len(r.columns) - 1; i >= 0; i-- {
-		if r.columns[i] == name {
+	for i, column := range slices.Backward(r.columns) {
+		if column == name {
 			return i
 		}
 	}
@@ -106,17 +113,18 @@ func (r *logReader) read() ([]byte, error) {
 	text, err := r.in.ReadSlice('\n')
 	r.line++
 	r.offset += int64(len(text))
-	if errors.Is(err, bufio.ErrBufferFull) {
-		for errors.Is(err, bufio.ErrBufferFull) {
-			text, err = r.in.ReadSlice('\n')
-			r.offset += int64(len(text))
-		}
-		if err == nil || err == io.EOF {
-			err = &lineError{r.line, errTooLong}
-		}
+	tooLong := len(text) > maxLine
+	for errors.Is(err, bufio.ErrBufferFull) {
+		text, err = r.in.ReadSlice('\n')
+		r.offset += int64(len(text))
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if err == io.EOF && len(text) > 0 { // the last line need not have an end
+	if tooLong {
+		return nil, &lineError{r.line, errTooLong}
+	}
+	if len(text) > 0 { // the last line need not have an end
 		err = nil
 	}
 	text = bytes.TrimSuffix(text, []byte{'\n'})

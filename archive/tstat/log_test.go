@@ -26,7 +26,7 @@ func read(in io.Reader) (r *logReader, all []string, err error) {
 			all = append(all, fmt.Sprint("-", bad.line))
 			continue
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return r, all, nil
 		}
 		if err != nil {
@@ -53,13 +53,17 @@ func TestLines(t *testing.T) {
 		"a b\n1 2\n1 " + tooLong:            "2 -3",
 		"a b\n" + tooLong + tooLong + "\n1": "-2 -3",
 		"a b\n1 \xff\n":                     "2",
+		"a b\n1 " + tooLong[2:] + "\n1 2":   "-2 3", // with its end
+		"a b\n1 " + tooLong[3:] + "\n1 2":   "2 3",
+		"a b\n1 " + tooLong[:maxLine-2]:     "2",
+		"a b\n1 " + strings.Repeat(tooLong, 2*readAhead/maxLine) + "\n1 2": "-2 3",
 	} {
 		_, all, err := read(strings.NewReader(text))
 		if got := strings.Join(all, " "); got != want || err != nil {
 			t.Errorf("%.60q: %q, %v; want %q", text, got, err, want)
 		}
 	}
-	if _, _, err := read(strings.NewReader(tooLong + "\n")); fmt.Sprint(err) != "line 1: more than 131072 octets: want fewer" {
+	if _, _, err := read(strings.NewReader(tooLong + "\n")); fmt.Sprint(err) != "line 1: more than 16384 octets: want fewer" {
 		t.Error(err)
 	}
 }
@@ -290,7 +294,7 @@ func FuzzLog(f *testing.F) {
 		var s slice
 		for {
 			w, err := l.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if _, ok := errors.AsType[*lineError](err); ok {

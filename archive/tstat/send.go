@@ -208,60 +208,79 @@ func (s *sender) log(ctx context.Context, file *os.File, p protocol, ledger *led
 	if err != nil {
 		return err
 	}
+	bad := unreadable{log: s.options.Log, path: absolute(file.Name())}
+	defer func() {
+		s.total.Unreadable += bad.lines
+		bad.sum()
+	}()
 	at := *s.slice.up.of(p)
-	defer func(before int64) {
-		if n := s.total.Unreadable - before; n > toldLines {
-			s.options.Log.Warn("lines that cannot be read", "log", absolute(file.Name()), "lines", n)
-		}
-	}(s.total.Unreadable)
-	told := 0
-	unreadable := func(err error) {
-		level := slog.LevelWarn
-		if told++; told > toldLines {
-			level = slog.LevelDebug
-		}
-		s.options.Log.Log(ctx, level, "a line cannot be read", "log", absolute(file.Name()), "error", err)
-	}
 	for ctx.Err() == nil {
 		w, err := l.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			s.slice.settle()
 			return nil
 		}
-		if bad, ok := errors.AsType[*lineError](err); ok {
-			s.total.Lines++
-			s.total.Unreadable++
-			unreadable(bad)
-			continue
-		}
-		if err != nil {
+		wrong, ok := errors.AsType[*lineError](err)
+		if err != nil && !ok {
 			return err
 		}
 		s.total.Lines++
-		var bad error
-		for _, d := range directions {
-			if at != nil && w.offset == at.Offset && d <= at.direction() {
-				continue
-			}
-			ok, err := s.slice.add(l, w, d)
-			switch {
-			case bad == nil:
-				bad = err
-			case err != nil:
-				bad = fmt.Errorf("%w; %w", bad, err)
-			}
-			if ok && s.slice.flows == perSlice {
-				if err := s.flush(ctx, ledger); err != nil {
-					return err
-				}
+		if err == nil {
+			wrong, err = s.row(ctx, l, w, at, ledger)
+			if err != nil {
+				return err
 			}
 		}
-		if bad != nil {
-			s.total.Unreadable++
-			unreadable(&lineError{w.line, bad})
+		if wrong != nil {
+			bad.tell(wrong)
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// row puts the flows of a row into the slice, but for those up to the position at,
+// which are confirmed. It returns as wrong what in the row cannot be read.
+func (s *sender) row(ctx context.Context, l *flowLog, w *row, at *position, ledger *ledger) (wrong *lineError, err error) {
+	for _, d := range directions {
+		if at != nil && w.offset == at.Offset && d <= at.direction() {
+			continue
+		}
+		ok, err := s.slice.add(l, w, d)
+		switch {
+		case err != nil && wrong != nil:
+			wrong.err = fmt.Errorf("%w; %w", wrong.err, err)
+		case err != nil:
+			wrong = &lineError{w.line, err}
+		case ok && s.slice.flows == perSlice:
+			if err := s.flush(ctx, ledger); err != nil {
+				return wrong, err
+			}
+		}
+	}
+	return wrong, nil
+}
+
+// An unreadable tells of the lines of a log that cannot be read.
+type unreadable struct {
+	log   *slog.Logger
+	path  string
+	lines int64
+}
+
+// tell tells of a line, aloud if there are not many yet.
+func (u *unreadable) tell(wrong *lineError) {
+	level := slog.LevelWarn
+	if u.lines++; u.lines > toldLines {
+		level = slog.LevelDebug
+	}
+	u.log.Log(context.Background(), level, "a line cannot be read", "log", u.path, "error", wrong)
+}
+
+// sum tells how many there were, if not each was told of.
+func (u *unreadable) sum() {
+	if u.lines > toldLines {
+		u.log.Warn("lines that cannot be read", "log", u.path, "lines", u.lines)
+	}
 }
 
 // open reads the first line of a log, and goes to where the objects are that are
