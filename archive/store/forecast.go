@@ -214,5 +214,5 @@ func (f *forecaster) span(k key, events map[int64]*registration, span int64) err
 		g.octets += part * float64(octets)
 		g.oldest = min(g.oldest, oldest)
 		return nil
-	}, "SELECT series, count(*), sum(length("+value+")) FROM "+table+" WHERE "+where+" AND "+at+" > ? AND "+at+" <= ? GROUP BY series", append(args, from, f.now)...)
+	}, "SELECT series, count(*), CAST(sum(length("+value+")) AS BIGINT) FROM "+table+" WHERE "+where+" AND "+at+" > ? AND "+at+" <= ? GROUP BY series", append(args, from, f.now)...)
 }

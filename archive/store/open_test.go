@@ -32,6 +32,7 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Keys":            testKeys,
 	"LongParameters":  testLongParameters,
 	"Prune":           testPrune,
+	"PruneSummaries":  testPruneSummaries,
 	"Transfer":        testTransfer,
 	"Forecast":        testForecast,
 }

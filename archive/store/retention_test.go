@@ -168,3 +168,48 @@ func testPrune(t *testing.T, address string) {
 		t.Error("the measurement is gone with its values:", err)
 	}
 }
+
+// A value that comes late for a window whose summary is gone, but not its values,
+// makes a summary of all of them.
+func testPruneSummaries(t *testing.T, address string) {
+	s, clock := openAt(t, address)
+	const begin = 1_699_920_000
+	m := register(t, s, powstream(t, "192.0.2.1", "192.0.2.2"))
+	write := func(at int64, n string) {
+		t.Helper()
+		if _, err := s.Write(t.Context(), m.Key, []series.Sample{sample(t, at, "packet-count-sent", n), sample(t, at, "histogram-owdelay", `{"1": `+n+`}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(begin, "1")
+	write(begin+60, "10")
+	write(begin+600, "100")
+	clock.Store(begin + 86400)
+	rules, err := ParseRetention("*/aggregation/300=1h,*/statistics/300=1h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Prune(t.Context(), rules); n != 4 || err != nil {
+		t.Fatalf("%d removed, %v, want 4", n, err)
+	}
+	sums := func(event series.EventType) string {
+		return readings(t, s, Query{Key: m.Key, Event: event, Summary: series.Summary{Type: series.Aggregation, Window: 300}, To: begin + 86400, Limit: -1})
+	}
+	if got := sums("packet-count-sent"); got != "" {
+		t.Fatalf("%q is left", got)
+	}
+	write(begin+120, "1000")
+	if got, want := sums("packet-count-sent"), fmt.Sprintf("%d 1011.0\n", begin); got != want {
+		t.Errorf("the sum is %q, want %q", got, want)
+	}
+	if got, want := sums("histogram-owdelay"), fmt.Sprintf("%d {\"1\": 1011}\n", begin); got != want {
+		t.Errorf("the sum is %q, want %q", got, want)
+	}
+	// One that is replaced, in a window without a summary.
+	if _, err := s.Write(t.Context(), m.Key, []series.Sample{sample(t, begin+600, "histogram-owdelay", `{"1": 7}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := sums("histogram-owdelay"), fmt.Sprintf("%d {\"1\": 1011}\n%d {\"1\": 7}\n", begin, begin+600); got != want {
+		t.Errorf("the sum is %q, want %q", got, want)
+	}
+}

@@ -236,6 +236,9 @@ func (t *tx) fold(k key, puts []*put) (map[foldKey]*series.Fold, error) {
 		var err error
 		if b := stored[at]; b != nil {
 			f, err = series.DecodeFold(e.kind, b)
+		} else if at.start <= e.latest {
+			// The values may have outlived it.
+			f, err = t.recompute(k, at, e.kind, nil)
 		}
 		if err == nil {
 			f, err = t.refold(k, f, at, puts)
@@ -262,7 +265,7 @@ const refoldMost = 1440
 func (t *tx) refold(k key, f *series.Fold, at foldKey, puts []*put) (*series.Fold, error) {
 	replaced := slices.ContainsFunc(puts, func(p *put) bool { return !p.isNew })
 	if replaced && f.Count() <= refoldMost {
-		anew, err := t.recompute(k, at, puts)
+		anew, err := t.recompute(k, at, f.Kind(), puts)
 		if err != nil || anew.Count() == f.Count() {
 			f, puts = anew, slices.DeleteFunc(slices.Clone(puts), func(p *put) bool { return !p.isNew })
 		}
@@ -285,8 +288,7 @@ func (t *tx) refold(k key, f *series.Fold, at foldKey, puts []*put) (*series.Fol
 
 // recompute folds the values of a window that are there, with those that replace
 // some of them.
-func (t *tx) recompute(k key, at foldKey, puts []*put) (*series.Fold, error) {
-	kind := puts[0].event.kind
+func (t *tx) recompute(k key, at foldKey, kind series.Kind, puts []*put) (*series.Fold, error) {
 	f := series.NewFold(kind)
 	replaced := make(map[int64]series.Value)
 	for _, p := range puts {
