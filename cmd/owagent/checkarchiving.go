@@ -77,7 +77,7 @@ func checkArchiving(ctx context.Context, o *options, stdout io.Writer) error {
 func tryArchive(ctx context.Context, s *archive.Spec, r *result.Result) (took time.Duration, what string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	body, err := r.JSON("", true)
+	body, err := r.JSON("", s.Raw)
 	if err != nil {
 		return 0, "", err
 	}
@@ -131,9 +131,12 @@ func testResult(host string, now time.Time) (*result.Result, error) {
 		Scheduled: time.Second,
 		Measured:  time.Second,
 	}
-	for range r.Received {
+	packets := make([]owamp.Record, r.Received)
+	for i := range packets {
 		delays.Add(0.001)
+		sent := now.Add(time.Duration(i) * 100 * time.Millisecond)
+		packets[i] = owamp.Record{Seq: uint32(i), Sent: owamp.FromTime(sent), Recv: owamp.FromTime(sent.Add(time.Millisecond)), TTL: 64}
 	}
 	r.TTL[64] = r.Received
-	return r, nil
+	return r.WithPackets(packets), nil
 }
