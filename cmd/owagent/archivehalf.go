@@ -74,6 +74,7 @@ func (a *agent) startArchive(cfg *agentfile.MeasurementArchive, ln net.Listener)
 		AllowWrite:  cfg.AllowWrite,
 		Proxies:     cfg.TrustProxy,
 		Live:        newLiveFeed(a),
+		Retention:   func() []store.Rule { return *h.retention.Load() },
 		Log:         a.log,
 	}
 	if a.registry != nil {

@@ -112,7 +112,7 @@ func TestHostile(t *testing.T) {
 	for name, body := range bodies {
 		for range times {
 			work.Go(func() {
-				req, err := http.NewRequestWithContext(t.Context(), "PUT", url, body())
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, body())
 				if err != nil {
 					t.Error(err)
 					return

@@ -266,7 +266,7 @@ func TestWhoMayWrite(t *testing.T) {
 	t.Parallel()
 	a := start(t, filepath.Join(t.TempDir(), "archive.db"), "--allow-write", "192.0.2.0/24", "--trust-proxy", "127.0.0.1")
 	post := func(forwarded ...string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), "POST", a.url+"/esmond/perfsonar/archive/", strings.NewReader(measurement))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url+"/esmond/perfsonar/archive/", strings.NewReader(measurement))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -217,7 +217,7 @@ func TestColumns(t *testing.T) {
 		for _, p := range r.panels {
 			for _, q := range p.questions {
 				w := httptest.NewRecorder()
-				page.ServeHTTP(w, httptest.NewRequest("GET", fill.Replace(q.query), nil))
+				page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, fill.Replace(q.query), nil))
 				header, err := csv.NewReader(w.Body).Read()
 				if w.Code != http.StatusOK || err != nil || header[0] != "time" || !slices.Contains(header, q.column) {
 					t.Errorf("%s: %d %v, %v; want a column %s", q.query, w.Code, header, err, q.column)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -63,7 +64,7 @@ func (s *Server) observe(h http.Handler) http.Handler {
 		a := wait(w, r)
 		defer func() {
 			mistake := recover()
-			if mistake != nil && mistake != http.ErrAbortHandler {
+			if mistake != nil && !aborts(mistake) {
 				s.report(a, v, mistake)
 				mistake = nil
 				if a.code != http.StatusInternalServerError {
@@ -103,6 +104,12 @@ func (s *Server) report(a *answer, v *visit, mistake any) {
 	if a.code == 0 {
 		complain(a, http.StatusInternalServerError, "A mistake in the program; its log has more.")
 	}
+}
+
+// aborts reports whether a panic is how a handler breaks off its answer.
+func aborts(mistake any) bool {
+	err, ok := mistake.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
 }
 
 type endingKey struct{}

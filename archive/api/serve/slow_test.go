@@ -166,7 +166,7 @@ func TestIdle(t *testing.T) {
 			time.Sleep(idleTime - time.Second)
 		}
 		begun := time.Now()
-		if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("%d octets, %v", n, err)
 		}
 		if took := time.Since(begun); took > time.Second {
