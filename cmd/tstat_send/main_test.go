@@ -185,13 +185,14 @@ func TestDump(t *testing.T) {
 		marks                string
 	}{
 		{"-c c.ini --dir w --thr 1000 --no-t --sen sensor.example", ini(), "T1000", small + "/.processed"},
-		{"-d w/" + small + " -c c.ini -NSsensor.example", ini("password=${PW:x}"), "T1000", small + "/.processed"},
+		{"-d w/" + small + " -c c.ini -NSsensor.example", ini("password=${PW:x}", "host=${HOST}"), "T1000", small + "/.processed"},
 		{"-d w -c c.ini -sNSsensor.example -T=1000", ini("-port", "-host") + "[DEFAULT]\nport: 5671\nhost: ::1\n", "T1000", small + "/.processed"},
 		{"-d w/" + small + "/ -c c.ini -N -T0", ini(), "", ""},
 		{"-d w -c c.ini -N --bits 99999999999999999999", ini("[ssl_options]", "x = y"), "", small + "/.processed"},
 		{"-d w -c c.ini -N --sensor=sensor.example --bits 8000000000 --message-format 0.6.5", ini(), "T1000-0.6.5", small + "/.processed"},
 	} {
 		p := newPlace(t, c.config, small)
+		p.env = map[string]string{"HOST": "localhost"}
 		stdout, stderr := p.succeeds(t, c.args)
 		if strings.Contains(stderr, "sesame") {
 			t.Error(stderr)

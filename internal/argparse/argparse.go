@@ -173,7 +173,7 @@ func (all Options) begun(name string) (found []*Option) {
 	for i := range all {
 		o := &all[i]
 		switch {
-		case name == "-"+o.Letter || name == "--"+o.Name:
+		case o.Letter != "" && name == "-"+o.Letter, name == "--"+o.Name:
 			return []*Option{o}
 		case len(name) > 2 && !o.Whole && strings.HasPrefix("--"+o.Name, name):
 			found = append(found, o)
