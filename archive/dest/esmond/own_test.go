@@ -52,13 +52,9 @@ func TestOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, failed := readInput(t, "03-failed")
-	if err := d.Deliver(t.Context(), failed); err != nil {
-		t.Fatal(err)
-	}
 	all, total, err := s.Search(t.Context(), &store.Filter{Limit: 10})
-	if err != nil || total != len(all) || total == 0 {
-		t.Fatalf("%d measurements of %d, %v", len(all), total, err)
+	if err != nil || total != 1 {
+		t.Fatalf("%d measurements, %v", total, err)
 	}
 	m := all[0]
 	if m.Source != netip.MustParseAddr("192.0.2.10") || m.Destination != netip.MustParseAddr("198.51.100.20") || m.MeasurementAgent != m.Source ||
