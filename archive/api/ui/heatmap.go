@@ -27,6 +27,8 @@ type heatmapAnswer struct {
 	Width   figure  `json:"width"`   // of a bin, ms, whose far end its delay is
 	Time    []int64 `json:"time"`    // the starts of the windows
 	Columns []spots `json:"columns"` // of each window
+
+	spots int // in all columns
 }
 
 // Spots are the bins of a window, in order, without those that are empty.
@@ -84,7 +86,7 @@ func (h *handler) heatmap(r *http.Request) (table, error) {
 	var at int64
 	whole := func() {
 		if open != nil {
-			answer.Time, answer.Columns = append(answer.Time, at), append(answer.Columns, spotsOf(open))
+			answer.add(at, spotsOf(open))
 		}
 	}
 	err = h.read(r.Context(), m, m.delays, m.summaryFor(m.delays, answer.Window), s, answer.Window, 20*mostColumns, func(t int64, r *store.Reading) error {
@@ -101,7 +103,9 @@ func (h *handler) heatmap(r *http.Request) (table, error) {
 		return nil, err
 	}
 	whole()
-	answer.coarsen()
+	if answer.Width == 0 {
+		answer.Width = figure(answer.width())
+	}
 	answer.Window = cmp.Or(answer.Window, m.step)
 	return answer, nil
 }
@@ -136,23 +140,21 @@ func (s spots) merged(width float64) spots {
 	return kept
 }
 
-// coarsen finds the width of the bins, and doubles it until there are few enough.
-func (a *heatmapAnswer) coarsen() {
-	width := a.width()
-	for a.count() > mostSpots {
-		width *= 2
+// add adds a column. When there are too many spots, those of all columns are made
+// twice as wide, and so on.
+func (a *heatmapAnswer) add(at int64, s spots) {
+	a.Time, a.Columns = append(a.Time, at), append(a.Columns, s.merged(float64(a.Width)))
+	for a.spots += len(a.Columns[len(a.Columns)-1]); a.spots > mostSpots; {
+		if a.Width == 0 {
+			a.Width = figure(a.width())
+		}
+		a.Width *= 2
+		a.spots = 0
 		for i := range a.Columns {
-			a.Columns[i] = a.Columns[i].merged(width)
+			a.Columns[i] = slices.Clone(a.Columns[i].merged(float64(a.Width))) // what it has no more, goes
+			a.spots += len(a.Columns[i])
 		}
 	}
-	a.Width = figure(width)
-}
-
-func (a *heatmapAnswer) count() (n int) {
-	for _, s := range a.Columns {
-		n += len(s)
-	}
-	return n
 }
 
 // width returns the least difference between two delays, which is that of bins as

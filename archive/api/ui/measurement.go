@@ -164,12 +164,61 @@ func (h *handler) read(ctx context.Context, m *measurement, t series.EventType, 
 	return nil
 }
 
-// folded adds what was read to a fold.
+// folded adds what was read to a fold. It returns errTooMany where that would have
+// more labels than folds have.
 func folded(f *series.Fold, r *store.Reading) error {
+	var err error
 	if r.Fold != nil {
-		return f.Merge(r.Fold)
+		err = f.Merge(r.Fold)
+	} else {
+		err = f.Add(r.Value)
 	}
-	return f.Add(r.Value)
+	if _, ok := errors.AsType[*series.InvalidError](err); ok {
+		return errTooMany
+	}
+	return err
+}
+
+// A tally is the sum of many folds. It has sums of 1, 2, 4 … of them, so that few
+// are added to great ones.
+type tally struct {
+	sums []*series.Fold
+	full bool // more labels than a fold may have: there is no sum
+}
+
+// add adds a fold, which is the tally's own from then on.
+func (t *tally) add(f *series.Fold) {
+	if t.full {
+		return
+	}
+	for i, sum := range t.sums {
+		if sum == nil {
+			t.sums[i] = f
+			return
+		}
+		if sum.Merge(f) != nil {
+			*t = tally{full: true}
+			return
+		}
+		f, t.sums[i] = sum, nil
+	}
+	t.sums = append(t.sums, f)
+}
+
+// sum returns the sum of all, which uses the tally up; nil: there is none.
+func (t *tally) sum() *series.Fold {
+	var total *series.Fold
+	for _, f := range t.sums {
+		switch {
+		case total == nil:
+			total = f
+		case f != nil && f.Merge(total) != nil:
+			return nil
+		case f != nil:
+			total = f
+		}
+	}
+	return total
 }
 
 // numberOf returns a number, or the sum of those of a window.

@@ -161,7 +161,7 @@ function gapList() {
 
 function links(s) {
   const query = { source: s.source, destination: s.destination, test: s.test, back: s.back, from: data.from, to: data.to };
-  const rest = data.directions.filter((d) => d.uri).map((d) => [' · ', el('a', { href: d.uri }, `archive: ${d.source.name} → ${d.destination.name}`)]);
+  const rest = data.directions.filter((d) => d.uri).map((d) => [' · ', el('a', { href: d.uri.slice(1) }, `archive: ${d.source.name} → ${d.destination.name}`)]);
   const note = data.directions.flatMap((d) => d.omitted).filter((n, i, all) => all.indexOf(n) === i);
   byId('links').replaceChildren(
     `One point stands for ${format.length(data.window)}`,
