@@ -56,15 +56,21 @@ type importer struct {
 
 var errNoExport = errors.New(`want {"owl-archive":1}, with which an export of an archive begins`)
 
-// read reads a line.
-func (i *importer) read(text []byte) error {
-	var l transferLine
+// parseLine reads a line as JSON.
+func parseLine(text []byte) (*transferLine, error) {
+	l := new(transferLine)
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	err := d.Decode(&l)
+	err := d.Decode(l)
 	if err == nil && d.More() {
 		err = errors.New("more behind it")
 	}
+	return l, err
+}
+
+// read reads a line.
+func (i *importer) read(text []byte) error {
+	l, err := parseLine(text)
 	switch {
 	case err != nil && i.line > 1:
 		return fmt.Errorf("want a JSON object as in an export of an archive: %w", err)
@@ -97,25 +103,36 @@ func (i *importer) read(text []byte) error {
 		}
 		return i.folds(*l.Time, l.Window, l.Values)
 	}
-	if *l.Time < -series.MaxTime || *l.Time > series.MaxTime {
-		return fmt.Errorf("ts %d: want one before the year 10000", *l.Time)
+	samples, err := l.samples()
+	if err != nil {
+		return err
 	}
-	for _, v := range l.Values {
-		kind, ok := v.Event.Kind()
-		if !ok {
-			return fmt.Errorf("event-type %q: want one that there is", v.Event)
-		}
-		value, err := series.Parse(kind, v.Value)
-		if err != nil {
-			return fmt.Errorf("%s at %d: %w", v.Event, *l.Time, err)
-		}
-		i.samples = append(i.samples, series.Sample{Time: *l.Time, Event: v.Event, Value: value})
-		i.size += len(v.Value)
-	}
+	i.samples = append(i.samples, samples...)
+	i.size += len(text)
 	if len(i.samples) >= restoreAtOnce || i.size >= restoreSize {
 		return i.flush()
 	}
 	return nil
+}
+
+// samples returns the values of a line.
+func (l *transferLine) samples() ([]series.Sample, error) {
+	if *l.Time < -series.MaxTime || *l.Time > series.MaxTime {
+		return nil, fmt.Errorf("ts %d: want one before the year 10000", *l.Time)
+	}
+	var all []series.Sample
+	for _, v := range l.Values {
+		kind, ok := v.Event.Kind()
+		if !ok {
+			return nil, fmt.Errorf("event-type %q: want one that there is", v.Event)
+		}
+		value, err := series.Parse(kind, v.Value)
+		if err != nil {
+			return nil, fmt.Errorf("%s at %d: %w", v.Event, *l.Time, err)
+		}
+		all = append(all, series.Sample{Time: *l.Time, Event: v.Event, Value: value})
+	}
+	return all, nil
 }
 
 // measurement begins a measurement.
