@@ -52,7 +52,8 @@ var flentLong = []getopt.Long{
 }
 
 const flentUsage = `   --flent OUT    write a data file of Flent with all packets of all session files, and print its name:
-                  OUT is the file, ending in .flent.gz or .json.gz, or a directory
+                  OUT is the file, ending in .flent.gz or .json.gz, or a directory. Without this
+                  option session files may be such files, whose summary is printed
    --title TITLE  what the data file is called
    --note NOTE    what else is to be known of it
    --test-name NAME
@@ -65,7 +66,6 @@ const flentUsage = `   --flent OUT    write a data file of Flent with all packet
                   what this host says of itself now: its kernel, addresses, gateways, the way out
    --remote-metadata HOST
                   the same of another host, by ssh, too; may be given more than once
-A session file that is a data file of Flent has its summary printed.
 `
 
 // set takes one option over, and reports whether it is one of these.
