@@ -139,11 +139,25 @@ func (h *handler) follow(ctx context.Context, m *measurement, s span, window, va
 		greatest(&c.at(at).clockErrors, numberOf(r))
 		return nil
 	})
-	read(failures, series.Summary{}, 0, mostFailures, func(at int64, r *store.Reading) error {
+	if err == nil {
+		told, err = h.failures(ctx, m, s)
+	}
+	return c, told, tooMany, err
+}
+
+// failures reads what a measurement tells of failures in a span, and for an hour
+// behind it, since a gap is told of when it is over. Of very many those that came
+// first are as good.
+func (h *handler) failures(ctx context.Context, m *measurement, s span) (told []failure, err error) {
+	s.To += 3600
+	err = h.read(ctx, m, failures, series.Summary{}, s, 0, mostFailures, func(at int64, r *store.Reading) error {
 		told = append(told, failuresOf(at, r.Value)...)
 		return nil
 	})
-	return c, told, tooMany, err
+	if errors.Is(err, errTooMany) {
+		return told, nil
+	}
+	return told, err
 }
 
 // delay adds a histogram. They come in order: only that of one window is held.

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -125,10 +126,14 @@ func (h *handler) pair(r *http.Request) (table, error) {
 	step = max(step, 1)
 	answer.Window = windowFor(s, step, mostPoints)
 	values := min(windowFor(s, step, mostValues), answer.Window)
+	whole := s // windows
+	if w := answer.Window; w > 0 {
+		whole = span{series.WindowStart(s.From, w), series.WindowStart(s.To, w) + w - 1}
+	}
 	var errs [2]error
 	var both sync.WaitGroup
 	for i, m := range shown {
-		both.Go(func() { answer.Directions[i], errs[i] = h.direction(r.Context(), m, s, now, answer.Window, values) })
+		both.Go(func() { answer.Directions[i], errs[i] = h.direction(r.Context(), m, whole, now, answer.Window, values) })
 	}
 	both.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -176,8 +181,15 @@ func (h *handler) between(ctx context.Context, a, b netip.Addr, back bool) ([]*m
 			all = append(all, m)
 		}
 	}
-	// The one that was written last is shown unless another is asked for.
-	slices.SortStableFunc(all, func(x, y *measurement) int { return int(y.updated() - x.updated()) })
+	// One that is still written is shown unless another is asked for: the same each
+	// time, whichever was the last.
+	last := int64(0)
+	for _, m := range all {
+		last = max(last, m.updated())
+	}
+	slices.SortStableFunc(all, func(x, y *measurement) int {
+		return cmp.Compare(min(y.updated(), last-3600), min(x.updated(), last-3600))
+	})
 	return all[:min(len(all), mostTests)], nil
 }
 

@@ -17,7 +17,8 @@
 // quantiles, and the greatest delay is the greatest of all. The loss of a window is
 // the quotient of its sums; beside it is the loss of its worst measurement, so that
 // a bad minute is seen in a month. A window in which nothing was measured is left
-// out. It is part of a gap, which has the reason that the archive knows of.
+// out. It is part of a gap, which has the reason that the archive knows of. Where
+// there are windows, those that overlap a span are looked at as a whole.
 //
 // # Bounds
 //
