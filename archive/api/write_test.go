@@ -179,6 +179,10 @@ func TestBadWrites(t *testing.T) {
 		want(t, http.StatusUnsupportedMediaType, `Unsupported media type "text/plain" in request.`)
 	a.do(t, http.MethodPost, prefix, `{"subject-type": "point-to-point", "event-types": [], "source": "x", "destination": "10.1.1.2", "measurement-agent": "10.1.1.1", "tool-name": "", "input-source": "", "input-destination": ""}`, a.token()...).
 		want(t, http.StatusBadRequest, "The value of source must be an IP address: x")
+	for _, name := range []string{"metadata-key", "metadata_key", "event_types", "subject_type", "uri", "url"} {
+		a.do(t, http.MethodPost, prefix, between("192.0.2.1", "192.0.2.2", `, "`+name+`": "x"`), a.token()...).
+			want(t, http.StatusBadRequest, strings.ReplaceAll(name, "_", "-")+" is not allowed to be specified")
+	}
 	a.do(t, http.MethodPost, uri+"x-y/base", `{"ts": 1, "val": 1}`, a.token()...).want(t, http.StatusBadRequest, "Invalid event type x-y")
 	a.do(t, http.MethodPost, uri+"failures", "x", a.token()...).want(t, http.StatusBadRequest, decoded+"'x'")
 	if r := a.do(t, http.MethodPost, uri+"failures/base/0", `{"ts": 1, "val": 1}`, a.token()...); r.StatusCode != http.StatusCreated {

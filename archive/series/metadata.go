@@ -66,8 +66,8 @@ var fields = []field{
 }
 
 // reserved are the members of metadata that an archive answers with, so no
-// parameter has their name.
-var reserved = []string{"metadata-key", "url", "uri", "metadata-count-total", "metadata-previous-page", "metadata-next-page"}
+// parameter has their name, with underscores in it or dashes.
+var reserved = []string{"metadata-key", "url", "uri", "subject-type", "event-types", "metadata-count-total", "metadata-previous-page", "metadata-next-page"}
 
 // A registration is metadata as they are sent.
 type registration struct {
@@ -171,15 +171,7 @@ func (r *registration) check() error {
 		}
 	}
 	r.Parameters = r.parameters
-	for name, text := range r.parameters {
-		switch {
-		case name == "" || utf8.RuneCountInString(name) > MaxName || strings.ContainsRune(name, 0):
-			return invalid("Name of a field must have 1 to %d characters: %s", MaxName, shortened(name))
-		case len(text) > MaxText || strings.ContainsRune(text, 0):
-			return invalid("The value of %s must have at most %d octets, and none that is 0", name, MaxText)
-		}
-	}
-	return nil
+	return r.Metadata.Check()
 }
 
 // subject takes a field of the subject out of the parameters.
@@ -204,10 +196,66 @@ func (r *registration) subject(f *field) error {
 		r.sent[f.name] = text
 		return nil
 	}
-	if utf8.RuneCountInString(text) > MaxName || strings.ContainsRune(text, 0) {
-		return invalid("The value of %s must have at most %d characters, and none that is 0", f.name, MaxName)
-	}
 	*f.text(&r.Metadata) = text
+	return nil
+}
+
+// Check returns why metadata cannot be kept, as an [InvalidError]: something that
+// their subject type has is missing, or does not belong to it; a text is too long;
+// there is no such event type or summary, or not in order.
+func (m *Metadata) Check() error {
+	if m.SubjectType != PointToPoint && m.SubjectType != NetworkElement {
+		return invalid("Invalid subject type %s", shortened(m.SubjectType))
+	}
+	for i := range fields {
+		f := &fields[i]
+		has := f.addr != nil && f.addr(m).IsValid() || f.text != nil && *f.text(m) != ""
+		switch {
+		case f.pair && m.SubjectType != PointToPoint:
+			if has {
+				return invalid("%s is not allowed for subject type %s", f.name, m.SubjectType)
+			}
+		case f.addr != nil && (!has || f.addr(m).Zone() != ""):
+			return invalid("The value of %s must be an IP address", f.name)
+		case f.text != nil && (utf8.RuneCountInString(*f.text(m)) > MaxName || strings.ContainsRune(*f.text(m), 0)):
+			return invalid("The value of %s must have at most %d characters, and none that is 0", f.name, MaxName)
+		}
+	}
+	if len(m.Parameters) > MaxParameters {
+		return invalid("More than %d fields in request", MaxParameters)
+	}
+	for name, text := range m.Parameters {
+		switch {
+		case name == "" || utf8.RuneCountInString(name) > MaxName || strings.ContainsRune(name, 0):
+			return invalid("Name of a field must have 1 to %d characters: %s", MaxName, shortened(name))
+		case len(text) > MaxText || strings.ContainsRune(text, 0):
+			return invalid("The value of %s must have at most %d octets, and none that is 0", name, MaxText)
+		}
+	}
+	return m.checkEvents()
+}
+
+// checkEvents is Check of event types and summaries.
+func (m *Metadata) checkEvents() error {
+	for i, e := range m.Events {
+		kind, ok := e.Type.Kind()
+		if !ok || i > 0 && m.Events[i-1].Type >= e.Type {
+			return invalid("Invalid event-type %s", shortened(string(e.Type)))
+		}
+		if len(e.Summaries) > MaxSummaries {
+			return invalid("Event-type %s has more than %d summaries", e.Type, MaxSummaries)
+		}
+		for j, s := range e.Summaries {
+			switch {
+			case s.Type == Base || !kind.Allows(s.Type):
+				return invalid("Summary type %s not allowed for event-type %s", s.Type, e.Type)
+			case s.Window < 0 || s.Window > MaxWindow:
+				return invalid("Summary window must be an integer from 0 to %d", int64(MaxWindow))
+			case j > 0 && e.Summaries[j-1].Compare(s) >= 0:
+				return invalid("Summaries of event-type %s must be in order", e.Type)
+			}
+		}
+	}
 	return nil
 }
 
