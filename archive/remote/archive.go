@@ -82,14 +82,13 @@ func metadata(object map[string]json.RawMessage) (*series.Metadata, error) {
 	if !keyForm(m.Key) {
 		return nil, fmt.Errorf("metadata-key %.100q: want letters, digits, dots and dashes", m.Key)
 	}
-	pair := m.SubjectType == series.PointToPoint
-	if !pair && m.SubjectType != series.NetworkElement || !m.Source.IsValid() || !m.MeasurementAgent.IsValid() || pair != m.Destination.IsValid() {
-		return nil, fmt.Errorf("%s: subject-type %.100q: want %s or %s, with its addresses", m.Key, m.SubjectType, series.PointToPoint, series.NetworkElement)
-	}
 	if raw := object["event-types"]; raw != nil {
 		if err := events(m, raw); err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Key, err)
 		}
+	}
+	if err := m.Check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Key, err)
 	}
 	m.Identify()
 	return m, nil

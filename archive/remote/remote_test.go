@@ -296,7 +296,7 @@ func TestBadAnswers(t *testing.T) {
 		strings.Replace("["+good+"]", `"k"`, `"../x"`, 1):                           `measurement 1: metadata-key "../x": want letters, digits, dots and dashes`,
 		strings.Replace("["+good+"]", `"k"`, `".."`, 1):                             `measurement 1: metadata-key "..": want letters, digits, dots and dashes`,
 		strings.Replace("["+good+"]", `"192.0.2.1"`, `"h"`, 1):                      `measurement 1: source "h": want an IP address`,
-		strings.Replace("["+good+"]", `"network-element"`, `"x"`, 1):                `measurement 1: k: subject-type "x": want point-to-point or network-element, with its addresses`,
+		strings.Replace("["+good+"]", `"network-element"`, `"x"`, 1):                `measurement 1: k: Invalid subject type x`,
 		strings.Replace("["+good+"]", `"event-types": [`, `"event-types": [3, `, 1): `measurement 1: k: event-types: json: cannot unmarshal number into Go value of type struct { Type series.EventType "json:\"event-type\""; Updated *float64 "json:\"time-updated\""; Summaries []struct { Type string "json:\"summary-type\""; Window json.RawMessage "json:\"summary-window\"" } "json:\"summaries\"" }`,
 	} {
 		a := remote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, list) }))

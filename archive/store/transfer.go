@@ -286,19 +286,15 @@ func imported(t *transferMetadata) (*series.Metadata, error) {
 	if _, ok := parseKey(t.Key); !ok {
 		return nil, fmt.Errorf("metadata-key %q: want 32 lower-case hexadecimal digits", t.Key)
 	}
-	pair := t.SubjectType == series.PointToPoint
-	if !pair && t.SubjectType != series.NetworkElement {
-		return nil, fmt.Errorf("subject-type %q: want %s or %s", t.SubjectType, series.PointToPoint, series.NetworkElement)
-	}
 	for _, a := range []struct {
 		name, text string
 		into       *netip.Addr
 	}{{"source", t.Source, &m.Source}, {"destination", t.Destination, &m.Destination}, {"measurement-agent", t.Agent, &m.MeasurementAgent}} {
-		if a.name == "destination" && !pair && a.text == "" {
+		if a.text == "" { // which Check sees
 			continue
 		}
 		addr, err := netip.ParseAddr(a.text)
-		if err != nil || addr.Zone() != "" {
+		if err != nil {
 			return nil, fmt.Errorf("%s %q: want an IP address", a.name, a.text)
 		}
 		*a.into = addr
@@ -307,19 +303,18 @@ func imported(t *transferMetadata) (*series.Metadata, error) {
 		return nil, fmt.Errorf("identity %q: want %d hexadecimal digits", t.Identity, 2*len(m.Identity))
 	}
 	for _, e := range t.Events {
-		kind, ok := e.Type.Kind()
-		if !ok || e.Updated < 0 || m.Event(e.Type) != nil {
-			return nil, fmt.Errorf("event-type %q: want one that there is, once", e.Type)
-		}
 		event := series.Event{Type: e.Type, Updated: e.Updated}
+		if e.Updated < 0 || e.Updated > series.MaxTime {
+			return nil, fmt.Errorf("time-updated %d: want one before the year 10000", e.Updated)
+		}
 		for _, s := range e.Summaries {
 			typ, ok := series.ParseSummaryType(s.Type)
-			if !ok || typ == series.Base || !kind.Allows(typ) || s.Window < 0 || s.Window > series.MaxWindow {
-				return nil, fmt.Errorf("event-type %s: summary %q over %d s: want one that it may have", e.Type, s.Type, s.Window)
+			if !ok {
+				return nil, fmt.Errorf("summary-type %q: want aggregation, average or statistics", s.Type)
 			}
 			event.Summaries = append(event.Summaries, series.Summary{Type: typ, Window: s.Window})
 		}
 		m.Events = append(m.Events, event)
 	}
-	return m, nil
+	return m, m.Check()
 }

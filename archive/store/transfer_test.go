@@ -156,7 +156,7 @@ func TestImportRefuses(t *testing.T) {
 	t.Parallel()
 	const (
 		begin    = `{"owl-archive":1}` + "\n"
-		metadata = `{"metadata":{"metadata-key":"0123456789abcdef0123456789abcdef","identity":"00000000000000000000000000000000000000000000000000000000000000ff","subject-type":"network-element","source":"192.0.2.1","measurement-agent":"192.0.2.1","tool-name":"t","input-source":"a","parameters":{},"event-types":[{"event-type":"throughput","time-updated":5,"summaries":[{"summary-type":"average","summary-window":60}]},{"event-type":"failures","time-updated":0}]}}` + "\n"
+		metadata = `{"metadata":{"metadata-key":"0123456789abcdef0123456789abcdef","identity":"00000000000000000000000000000000000000000000000000000000000000ff","subject-type":"network-element","source":"192.0.2.1","measurement-agent":"192.0.2.1","tool-name":"t","input-source":"a","parameters":{},"event-types":[{"event-type":"failures","time-updated":0},{"event-type":"throughput","time-updated":5,"summaries":[{"summary-type":"average","summary-window":60}]}]}}` + "\n"
 	)
 	s, _ := openAt(t, t.TempDir()+"/archive.db")
 	importInto(t, s, begin+metadata+`{"ts":5,"val":[{"event-type":"throughput","val":7}]}`+"\n"+`{"end":{"lines":3}}`+"\n")
@@ -171,9 +171,11 @@ func TestImportRefuses(t *testing.T) {
 		begin + strings.Replace(metadata, "0123456789abcdef", "", 1):                                               `line 2: metadata-key "0123456789abcdef": want 32 lower-case hexadecimal digits`,
 		begin + strings.Replace(metadata, "ff\"", "fe\"", 1):                                                       "line 2: metadata-key 0123456789abcdef0123456789abcdef is that of another measurement here",
 		begin + strings.Replace(metadata, "192.0.2.1", "h", 1):                                                     `line 2: source "h": want an IP address`,
-		begin + strings.Replace(metadata, "network-element", "x", 1):                                               `line 2: subject-type "x": want point-to-point or network-element`,
-		begin + strings.Replace(metadata, "throughput", "x", 1):                                                    `line 2: event-type "x": want one that there is, once`,
-		begin + strings.Replace(metadata, "average", "statistics", 1):                                              `line 2: event-type throughput: summary "statistics" over 60 s: want one that it may have`,
+		begin + strings.Replace(metadata, "network-element", "x", 1):                                               `line 2: Invalid subject type x`,
+		begin + strings.Replace(metadata, "throughput", "x", 1):                                                    `line 2: Invalid event-type x`,
+		begin + strings.Replace(metadata, "average", "statistics", 1):                                              `line 2: Summary type statistics not allowed for event-type throughput`,
+		begin + strings.Replace(metadata, `"source":"192.0.2.1"`, `"source":""`, 1):                                "line 2: The value of source must be an IP address",
+		begin + strings.Replace(metadata, `"tool-name":"t"`, `"tool-name":"`+strings.Repeat("x", 200)+`"`, 1):      "line 2: The value of tool-name must have at most 128 characters, and none that is 0",
 		begin + metadata + `{"ts":1,"val":[{"event-type":"throughput","val":"x"}]}`:                                "line 3: throughput at 1: Value must be an integer",
 		begin + metadata + `{"ts":1e300,"val":[{"event-type":"throughput","val":1}]}`:                              "line 3: want a JSON object as in an export of an archive: json: cannot unmarshal number 1e300 into Go struct field transferLine.ts of type int64",
 		begin + metadata + `{"ts":999999999999999,"val":[{"event-type":"throughput","val":1}]}`:                    "line 3: ts 999999999999999: want one before the year 10000",
