@@ -83,29 +83,33 @@ func openLog(in io.Reader, p protocol, o *Options) (*flowLog, error) {
 // place finds the columns of a direction.
 func (l *flowLog) place(d direction) error {
 	var missing error
-	own := func(name string) int { return l.column(d.letter() + "_" + name) }
-	need := func(column int, name string) int {
+	need := func(name string) int {
+		column := l.column(name)
 		if column < 0 {
 			missing = fmt.Errorf("there is no column %s: want the columns of a log of %v flows", name, l.protocol)
 		}
 		return column
 	}
+	own := d.letter() + "_"
 	c := &l.both[d]
-	*c = columns{ip: own("ip"), port: own("port"), retransmitted: own("pkts_retx"), mss: own("mss"), sack: own("sack_cnt")}
+	*c = columns{
+		ip: l.column(own + "ip"), port: l.column(own + "port"),
+		retransmitted: l.column(own + "pkts_retx"), mss: l.column(own + "mss"), sack: l.column(own + "sack_cnt"),
+	}
 	all := fields
 	if l.protocol == tcp {
-		c.octets, c.packets = need(own("bytes_uniq"), d.letter()+"_bytes_uniq"), need(own("pkts_data"), d.letter()+"_pkts_data")
-		c.millis, c.first, c.last = need(l.column("durat"), "durat"), need(l.column("first"), "first"), need(l.column("last"), "last")
+		c.octets, c.packets = need(own+"bytes_uniq"), need(own+"pkts_data")
+		c.millis, c.first, c.last = need("durat"), need("first"), need("last")
 	} else {
-		c.octets, c.packets = need(own("bytes_all"), d.letter()+"_bytes_all"), need(own("pkts_all"), d.letter()+"_pkts_all")
-		c.millis, c.first = need(own("durat"), d.letter()+"_durat"), need(own("first_abs"), d.letter()+"_first_abs")
+		c.octets, c.packets = need(own+"bytes_all"), need(own+"pkts_all")
+		c.millis, c.first = need(own+"durat"), need(own+"first_abs")
 		all = fields[:ofEvery]
 	}
 	for _, f := range all {
 		if f.since > l.options.Format {
 			continue
 		}
-		p := placed{key: innerIndent + `"` + f.name + `": `, column: own(f.from), made: f.made}
+		p := placed{key: innerIndent + `"` + f.name + `": `, column: l.column(own + f.from), made: f.made}
 		if len(c.fields) > 0 {
 			p.key = "," + p.key
 		}

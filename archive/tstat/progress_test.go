@@ -227,7 +227,7 @@ func TestChanged(t *testing.T) {
 func TestGrowing(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
-	for range 20 {
+	for range 8 {
 		root, path := directory(t, lines(t))
 		var r receiver
 		n := 1
@@ -266,6 +266,29 @@ func TestLedgerFails(t *testing.T) {
 	var r receiver
 	total, err := Send(t.Context(), root, &r, noting(t))
 	if err == nil || total.Failed != 1 || len(r.slices) != 0 {
+		t.Errorf("%+v, %v, %d slices", total, err, len(r.slices))
+	}
+}
+
+// A log that cannot be read keeps the directory from being done, not the other log
+// from being sent, once.
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	root, path := directory(t, lines(t, upTo(1, 61)...))
+	other := filepath.Join(filepath.Dir(path), udp.logName())
+	write(t, other, "nothing of ours\n")
+	var r receiver
+	for range 2 {
+		total, err := Send(t.Context(), root, &r, noting(t))
+		if fmt.Sprint(err) != "1 directories were not processed" || total.Failed != 1 {
+			t.Errorf("%+v, %v", total, err)
+		}
+		if d := cmp.Diff(twice(upTo(1, 61)), ports(t, r.flows(t))); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	}
+	write(t, other, "")
+	if total, err := Send(t.Context(), root, &r, noting(t)); err != nil || total.Directories != 1 || len(r.slices) != 2 {
 		t.Errorf("%+v, %v, %d slices", total, err, len(r.slices))
 	}
 }

@@ -1,6 +1,7 @@
 package tstat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,6 +165,8 @@ func (s *sender) directory(ctx context.Context, dir string) (flows int, err erro
 	if !s.options.Forget {
 		s.slice.up = ledger.known
 	}
+	// A log that cannot be read does not keep the other one, but the mark.
+	var broken error
 	for _, p := range protocols {
 		path := absolute(filepath.Join(dir, p.logName()))
 		if files[p] == nil {
@@ -171,12 +174,16 @@ func (s *sender) directory(ctx context.Context, dir string) (flows int, err erro
 			continue
 		}
 		s.options.Log.Info("processing", "log", path)
-		if err := s.log(ctx, files[p], p, ledger); err != nil {
+		err := s.log(ctx, files[p], p, ledger)
+		if _, fatal := errors.AsType[*fatalError](err); fatal || ctx.Err() != nil {
 			s.slice.empty()
-			return s.total.Flows - before.Flows, fmt.Errorf("%s: %w", p.logName(), err)
+			return s.total.Flows - before.Flows, err
+		}
+		if err != nil && broken == nil {
+			broken = fmt.Errorf("%s: %w", p.logName(), err)
 		}
 	}
-	if err := s.flush(ctx, ledger); err != nil {
+	if err := cmp.Or(s.flush(ctx, ledger), broken); err != nil {
 		return s.total.Flows - before.Flows, err
 	}
 	if err := mark(dir); err != nil {
@@ -210,6 +217,7 @@ func (s *sender) log(ctx context.Context, file *os.File, p protocol, ledger *led
 	}
 	bad := unreadable{log: s.options.Log, path: absolute(file.Name())}
 	defer func() {
+		s.slice.settle()
 		s.total.Unreadable += bad.lines
 		bad.sum()
 	}()
@@ -217,7 +225,6 @@ func (s *sender) log(ctx context.Context, file *os.File, p protocol, ledger *led
 	for ctx.Err() == nil {
 		w, err := l.next()
 		if errors.Is(err, io.EOF) {
-			s.slice.settle()
 			return nil
 		}
 		wrong, ok := errors.AsType[*lineError](err)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -69,7 +70,7 @@ func (o *options) run(ctx context.Context, getenv func(string) (string, bool), s
 	})()
 	to, err := o.open(life, getenv, stdout)
 	if err != nil {
-		return err
+		return cmp.Or(context.Cause(life), err)
 	}
 	total, err := tstat.Send(life, o.directory, to, &o.send)
 	if e := to.Close(); err == nil {
