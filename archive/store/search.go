@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,32 +37,76 @@ type Filter struct {
 // Search returns a page of the measurements that are found, and how many there are
 // in all.
 func (s *Store) Search(ctx context.Context, f *Filter) (page []*series.Metadata, total int, err error) {
-	q := f.conditions()
+	q := f.search()
 	if q == nil {
 		return nil, 0, nil
 	}
 	r := s.reader(ctx)
-	from := " FROM metadata m" + q.where()
-	limited := ""
-	args := q.args
-	if f.Limit >= 0 {
-		limited = " LIMIT ? OFFSET ?"
-		args = append(slices.Clip(args), f.Limit, max(f.Offset, 0))
-	} else if f.Offset > 0 {
-		limited = fmt.Sprintf(" LIMIT %d OFFSET ?", int64(1)<<62) // SQLite has no OFFSET alone
-		args = append(slices.Clip(args), f.Offset)
+	offset := max(f.Offset, 0)
+	limited, args := " LIMIT ? OFFSET ?", append(slices.Clip(q.args), f.Limit, offset)
+	if f.Limit < 0 {
+		args[len(q.args)] = int64(1) << 62 // SQLite has no OFFSET alone
 	}
-	if page, err = loadPage(r, "SELECT "+metadataColumns+from+" ORDER BY m.key"+limited, args...); err != nil {
+	if page, err = loadPage(r, "SELECT "+metadataColumns+q.from()+q.where()+" ORDER BY "+q.first+".key"+limited, args...); err != nil {
 		return nil, 0, err
 	}
-	if total = max(f.Offset, 0) + len(page); len(page) > 0 && (f.Limit < 0 || len(page) < f.Limit) {
+	if total = offset + len(page); len(page) > 0 && (f.Limit < 0 || len(page) < f.Limit) {
 		return page, total, nil
 	}
-	err = r.query(func(r row) error { return r.Scan(&total) }, "SELECT count(*)"+from, q.args...)
+	err = r.query(func(r row) error { return r.Scan(&total) }, "SELECT count(*)"+q.counted()+q.where(), q.args...)
 	return page, total, err
 }
 
-// conditions are those of a statement.
+// A search is how a database is asked for metadata, m. What is found comes in the
+// order of the index that it is found by, so that a page ends the search.
+type search struct {
+	first string // the table that is looked through: m, or
+	table string // t, this one, of which the metadata have at most one row each
+	all   []string
+	args  []any
+	on    bool // there are conditions of metadata
+}
+
+func (q *search) add(text string, args ...any) {
+	q.all = append(q.all, text)
+	q.args = append(q.args, args...)
+}
+
+// has asks for a row of another table.
+func (q *search) has(table string, of conditions) {
+	q.add("EXISTS (SELECT 1 FROM "+table+" t WHERE t.key = m.key AND "+strings.Join(of.all, " AND ")+")", of.args...)
+	q.on = true
+}
+
+// through looks through a table by its conditions.
+func (q *search) through(table string, of conditions) {
+	q.first, q.table = "t", table
+	q.add(strings.Join(of.all, " AND "), of.args...)
+}
+
+func (q *search) from() string {
+	if q.first == "m" {
+		return " FROM metadata m"
+	}
+	return " FROM " + q.table + " t JOIN metadata m ON m.key = t.key"
+}
+
+// counted is from where there is nothing to be found but a number.
+func (q *search) counted() string {
+	if q.first == "t" && !q.on {
+		return " FROM " + q.table + " t"
+	}
+	return q.from()
+}
+
+func (q *search) where() string {
+	if len(q.all) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(q.all, " AND ")
+}
+
+// conditions are those of one table.
 type conditions struct {
 	all  []string
 	args []any
@@ -72,21 +117,48 @@ func (c *conditions) add(text string, args ...any) {
 	c.args = append(c.args, args...)
 }
 
-func (c *conditions) where() string {
-	if len(c.all) == 0 {
-		return ""
+// search returns how a database is asked; nil: nothing can be found.
+func (f *Filter) search() *search {
+	m, narrow, ok := f.metadata()
+	if !ok {
+		return nil
 	}
-	return " WHERE " + strings.Join(c.all, " AND ")
+	e, ok := f.events()
+	if !ok {
+		return nil
+	}
+	q := &search{first: "m", all: m.all, args: m.args, on: len(m.all) > 0}
+	// Where few are left each of them is looked at. Otherwise what narrows most
+	// goes first.
+	if len(e.all) > 0 {
+		if !narrow && f.Event != "" {
+			q.through("events", e)
+		} else {
+			q.has("events", e)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Parameters)) {
+		value := f.Parameters[name]
+		if !storable(name) || !storable(value) {
+			return nil
+		}
+		p := conditions{[]string{"t.name = ?", "t.value = ?"}, []any{name, searched(value)}}
+		if !narrow && len(e.all) == 0 && q.first == "m" {
+			q.through("parameters", p)
+		} else {
+			q.has("parameters", p)
+		}
+	}
+	return q
 }
 
-// conditions returns what a filter asks for; nil: nothing can be found.
-func (f *Filter) conditions() *conditions {
-	c := new(conditions)
-	narrow := false // few are left already
+// metadata returns the conditions of the metadata themselves, and whether they leave
+// few; false: none can fulfil them.
+func (f *Filter) metadata() (c conditions, narrow, ok bool) {
 	if f.Key != "" {
 		k, ok := parseKey(f.Key)
 		if !ok {
-			return nil
+			return c, false, false
 		}
 		c.add("m.key = ?", k[:])
 		narrow = true
@@ -101,7 +173,7 @@ func (f *Filter) conditions() *conditions {
 			continue
 		}
 		if len(of.any) == 0 {
-			return nil
+			return c, false, false
 		}
 		var args []any
 		for _, a := range of.any {
@@ -110,62 +182,35 @@ func (f *Filter) conditions() *conditions {
 		c.add("m."+of.column+" IN (?"+strings.Repeat(", ?", len(args)-1)+")", args...)
 		narrow = true
 	}
-	texts := []struct {
+	var subject *string
+	if f.SubjectType != "" {
+		subject = &f.SubjectType
+	}
+	for _, of := range []struct {
 		column string
 		want   *string
 		narrow bool
 	}{
-		{"tool_name", f.ToolName, false}, {"input_source", f.InputSource, true}, {"input_destination", f.InputDestination, true},
-	}
-	if f.SubjectType != "" {
-		texts = append(texts, struct {
-			column string
-			want   *string
-			narrow bool
-		}{"subject_type", &f.SubjectType, false})
-	}
-	for _, of := range texts {
+		{"subject_type", subject, false}, {"tool_name", f.ToolName, false},
+		{"input_source", f.InputSource, true}, {"input_destination", f.InputDestination, true},
+	} {
 		if of.want == nil {
 			continue
 		}
 		if !storable(*of.want) {
-			return nil
+			return c, false, false
 		}
 		c.add("m."+of.column+" = ?", *of.want)
 		narrow = narrow || of.narrow
 	}
-	for name, value := range f.Parameters {
-		if !storable(name) || !storable(value) {
-			return nil
-		}
-		c.within("parameters", narrow, &conditions{[]string{"t.name = ?", "t.value = ?"}, []any{name, searched(value)}})
-	}
-	e, ok := f.events()
-	if !ok {
-		return nil
-	}
-	if len(e.all) > 0 {
-		c.within("events", narrow, e)
-	}
-	return c
-}
-
-// within asks for a row of another table of the key. If few keys are left that is
-// looked at for each of them; else all such rows are looked for at first.
-func (c *conditions) within(table string, narrow bool, of *conditions) {
-	if narrow {
-		c.add("EXISTS (SELECT 1 FROM "+table+" t WHERE t.key = m.key AND "+strings.Join(of.all, " AND ")+")", of.args...)
-		return
-	}
-	c.add("m.key IN (SELECT t.key FROM "+table+" t WHERE "+strings.Join(of.all, " AND ")+")", of.args...)
+	return c, narrow, true
 }
 
 // events returns the conditions of a series; false: none can fulfil them.
-func (f *Filter) events() (*conditions, bool) {
-	c := new(conditions)
+func (f *Filter) events() (c conditions, ok bool) {
 	if f.Event != "" {
 		if !storable(string(f.Event)) {
-			return nil, false
+			return c, false
 		}
 		c.add("t.event = ?", string(f.Event))
 	}
@@ -176,7 +221,7 @@ func (f *Filter) events() (*conditions, bool) {
 		like = fmt.Sprintf("%%:%d,%%", *f.Window)
 	case *f.SummaryType == series.Base:
 		if f.Window != nil && *f.Window != 0 {
-			return nil, false
+			return c, false
 		}
 	case f.Window == nil:
 		like = fmt.Sprintf("%%,%s:%%", *f.SummaryType)

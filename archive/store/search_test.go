@@ -145,7 +145,7 @@ func testSearch(t *testing.T, address string) {
 }
 
 // nothing reports whether a filter can find nothing.
-func (f *Filter) nothing() bool { return f.conditions() == nil }
+func (f *Filter) nothing() bool { return f.search() == nil }
 
 // matches says what a search is to find.
 func matches(f *Filter, m *series.Metadata) bool {
