@@ -23,7 +23,7 @@ func BenchmarkGrid(b *testing.B) {
 	}
 }
 
-// BenchmarkPair reads a pair of hosts, and BenchmarkHeatmap one direction of it.
+// BenchmarkPair reads both directions between two hosts.
 func BenchmarkPair(b *testing.B) {
 	page := filled(b, 4, 7*24*time.Hour, time.Hour)
 	for _, span := range []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {

@@ -52,7 +52,7 @@ type cell struct {
 	Last        int64  `json:"last"`    // until when there are data; 0: there are none
 	Sent        figure `json:"sent"`
 	Lost        figure `json:"lost"`
-	Worst       figure `json:"worst"`
+	Worst       figure `json:"worst"` // of the windows that the cell was made of
 	delays
 }
 

@@ -102,13 +102,12 @@ byId('zone').addEventListener('click', toggleZone);
 byId('help-open').addEventListener('click', () => byId('help').showModal());
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 
-// Links within the page keep it; those for a new tab are the browser's.
+// The way to the grid keeps the time that is shown; that into a new tab is the browser's.
 document.addEventListener('click', (event) => {
-  const link = event.target.closest?.('a[data-go]');
+  const link = event.target.closest?.('a.to-grid');
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   event.preventDefault();
-  if (link.dataset.go === 'grid') state.go({ source: '', destination: '', test: '', back: '' });
-  else { history.pushState(null, '', link.getAttribute('href')); show(); }
+  state.go({ source: '', destination: '', test: '', back: '' });
 });
 
 document.addEventListener('keydown', (event) => {

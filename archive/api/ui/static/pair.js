@@ -34,7 +34,7 @@ export function enter(view) {
 }
 
 export function leave() {
-  api.stop('pair');
+  for (const name of ['pair', 'heat0', 'heat1']) api.stop(name);
   clearTimeout(pending);
   [pending, wanted] = [0, null];
   charts.clear();
@@ -67,7 +67,7 @@ export function draw() {
   const s = state.read();
   if ((s.mode === 'heat') !== (heat !== null)) return; // what is to be drawn has not come yet
   const [there] = data.directions;
-  byId('title').replaceChildren(el('a', { href: './', 'data-go': 'grid' }, 'All'), ` › ${there.source.name} ⇄ ${there.destination.name}`);
+  byId('title').replaceChildren(el('a', { class: 'to-grid', href: './' }, 'All'), ` › ${there.source.name} ⇄ ${there.destination.name}`);
   document.title = `${there.source.name} ⇄ ${there.destination.name} – Owl`;
   bar(s);
   figures(data.directions.map((d) => d.totals), `${format.span(data.from, data.to)} ${format.zone.label}`);
