@@ -3,9 +3,11 @@ package serve
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -36,9 +38,18 @@ type guest struct {
 	since time.Time // when it was busy last, or came; likewise
 }
 
-// Accept implements [net.Listener].
+// Accept implements [net.Listener]. Where the process may have no more descriptors
+// than it has, somebody goes as if there were too many connections.
 func (c *crowd) Accept() (net.Conn, error) {
 	conn, err := c.Listener.Accept()
+	for errors.Is(err, syscall.EMFILE) {
+		gone := c.evict()
+		if gone == nil {
+			return nil, err // package http tries again in a while
+		}
+		gone.Close()
+		conn, err = c.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -59,15 +70,32 @@ func (c *crowd) admit(g *guest) (gone *guest) {
 	if len(c.all) <= c.most {
 		return nil
 	}
+	if gone = c.choose(g); gone == nil {
+		gone = g
+	}
+	c.evicted++
+	return gone
+}
+
+// evict returns who has to go, nil if everybody is busy.
+func (c *crowd) evict() *guest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gone := c.choose(nil)
+	if gone != nil {
+		c.evicted++
+	}
+	return gone
+}
+
+// choose returns who goes first, other than g; nil if everybody is busy. The caller
+// holds the mutex.
+func (c *crowd) choose(g *guest) (gone *guest) {
 	for x := range c.all {
 		if x.busy == 0 && x != g && (gone == nil || c.before(x, gone)) {
 			gone = x
 		}
 	}
-	if gone == nil {
-		gone = g
-	}
-	c.evicted++
 	return gone
 }
 

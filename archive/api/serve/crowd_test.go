@@ -1,13 +1,16 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,5 +134,65 @@ func TestCrowd(t *testing.T) {
 				t.Errorf("%+v goes, want number %d", gone, c.gone)
 			}
 		})
+	}
+}
+
+// short is a listener of a process that has no descriptors left unless it closes
+// one.
+type short struct {
+	left  int
+	conns []net.Conn // that were accepted
+}
+
+func (s *short) Accept() (net.Conn, error) {
+	if s.left == 0 {
+		return nil, os.NewSyscallError("accept4", syscall.EMFILE)
+	}
+	s.left--
+	near, _ := net.Pipe()
+	c := &closing{Conn: near, of: s}
+	s.conns = append(s.conns, c)
+	return c, nil
+}
+
+func (*short) Close() error   { return nil }
+func (*short) Addr() net.Addr { return &net.TCPAddr{} }
+
+// closing is a connection with one of the descriptors.
+type closing struct {
+	net.Conn
+	of     *short
+	closed bool
+}
+
+func (c *closing) Close() error {
+	c.closed = true
+	c.of.left++
+	return c.Conn.Close()
+}
+
+// TestDescriptors: where there are fewer descriptors than connections might be,
+// somebody who waits for nothing makes room.
+func TestDescriptors(t *testing.T) {
+	l := &short{left: 2}
+	crowd := newCrowd(l, 100)
+	for i := range 4 {
+		if _, err := crowd.Accept(); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	for i, c := range l.conns {
+		if closed := c.(*closing).closed; closed != (i < 2) {
+			t.Errorf("connection %d is closed: %v", i, closed)
+		}
+	}
+	for g := range crowd.all {
+		g.busy = 1
+	}
+	if _, err := crowd.Accept(); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("with all of them busy: %v", err)
+	}
+	if now, evicted := crowd.count(); now != 2 || evicted != 2 {
+		t.Errorf("%d connections, %d had to go, want 2 and 2", now, evicted)
 	}
 }
