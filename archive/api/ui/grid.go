@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// mostCells is how many measurements are looked at for a grid: each pair of a
-	// hundred hosts, or a mesh of some hundreds with fewer.
-	mostCells = 20_000
+	// mostGridTests is how many measurements are looked at for a grid: those between
+	// two hundred hosts that all measure each other. Metadata are large, so they
+	// are looked at page by page.
+	mostGridTests = 40_000
+	gridPage      = 500
 	// gridWindows is about how many windows a cell is made of, and gridValues
 	// how many readings where there are no such windows.
 	gridWindows = 31
@@ -129,45 +131,40 @@ func (c *gridCache) get(ctx context.Context, s span, read func(context.Context) 
 
 // newGrid reads a grid.
 func (h *handler) newGrid(ctx context.Context, s span, now int64) (*gridAnswer, error) {
-	answer := &gridAnswer{span: s, Now: now, Live: h.Live != nil, Cells: []cell{}}
-	all, beyond, err := h.measurements(ctx)
-	if err != nil {
-		return nil, err
-	}
-	answer.Tests, answer.Beyond = len(all)+beyond, beyond
-	read := make([]cell, len(all))
-	if err := h.readCells(ctx, all, read, s, now); err != nil {
-		return nil, err
-	}
-	answer.arrange(all, read)
-	return answer, nil
-}
-
-// measurements returns what can be shown, and how many more there are.
-func (h *handler) measurements(ctx context.Context) (all []*measurement, beyond int, err error) {
-	seen := make(map[string]bool)
-	for _, t := range []series.EventType{oneWay.delays, oneWay.losses, roundTrip.delays, roundTrip.losses} {
-		const page = 1000
-		for offset := 0; ; offset += page {
-			found, total, err := h.store.Search(ctx, &store.Filter{SubjectType: series.PointToPoint, Event: t, Offset: offset, Limit: page})
+	m := &mesh{names: make(map[string]string), pairs: make(map[hostPair]*cell)}
+	shownTypes := []series.EventType{oneWay.delays, oneWay.losses, roundTrip.delays, roundTrip.losses}
+	for i, t := range shownTypes {
+		for offset := 0; ; offset += gridPage {
+			found, total, err := h.store.Search(ctx, &store.Filter{SubjectType: series.PointToPoint, Event: t, Offset: offset, Limit: gridPage})
 			if err != nil {
-				return nil, 0, err
+				return nil, err
 			}
+			if m.tests >= mostGridTests {
+				m.beyond += total - offset
+				break
+			}
+			all := make([]*measurement, 0, len(found))
 			for _, metadata := range found {
-				if m, ok := measurementOf(metadata); ok && !seen[m.Key] {
-					seen[m.Key] = true
-					all = append(all, m)
+				before := slices.ContainsFunc(shownTypes[:i], func(t series.EventType) bool { return metadata.Event(t) != nil })
+				if one, ok := measurementOf(metadata); ok && !before {
+					all = append(all, one)
 				}
 			}
-			if len(all) >= mostCells {
-				return all, max(0, total-offset-len(found)), nil
+			read := make([]cell, len(all))
+			if err := h.readCells(ctx, all, read, s, now); err != nil {
+				return nil, err
 			}
-			if offset+page >= total {
+			for i := range all {
+				m.add(all[i], &read[i])
+			}
+			if offset+gridPage >= total {
 				break
 			}
 		}
 	}
-	return all, 0, nil
+	answer := m.arranged()
+	answer.span, answer.Now, answer.Live = s, now, h.Live != nil
+	return answer, nil
 }
 
 // readCells reads a cell for each measurement.
@@ -253,32 +250,41 @@ func (m *measurement) stateOf(last int64, s span, now int64) state {
 	return fresh
 }
 
-// arrange makes hosts and cells of what was read of each measurement.
-func (g *gridAnswer) arrange(all []*measurement, read []cell) {
-	names := make(map[string]string) // of hosts, by their id
-	type pair struct{ source, destination string }
-	pairs := make(map[pair]*cell)
-	for i, m := range all {
-		source, destination := nameOf(m.Source, m.InputSource), nameOf(m.Destination, m.InputDestination)
-		for _, host := range []host{source, destination} {
-			// A host may have been called by its name here and by its address
-			// there.
-			if n, ok := names[host.ID]; !ok || n == host.ID || host.Name != host.ID && host.Name < n {
-				names[host.ID] = host.Name
-			}
+// A mesh is a grid that grows.
+type mesh struct {
+	names  map[string]string // of hosts, by their id
+	pairs  map[hostPair]*cell
+	tests  int // that were added
+	beyond int // that were too many
+}
+
+type hostPair struct{ source, destination string }
+
+// add adds what was read of a measurement.
+func (m *mesh) add(of *measurement, c *cell) {
+	m.tests++
+	source, destination := nameOf(of.Source, of.InputSource), nameOf(of.Destination, of.InputDestination)
+	for _, host := range []host{source, destination} {
+		// A host may have been called by its name here and by its address there.
+		if n, ok := m.names[host.ID]; !ok || n == host.ID || host.Name != host.ID && host.Name < n {
+			m.names[host.ID] = host.Name
 		}
-		at := pair{source.ID, destination.ID}
-		c := &read[i]
-		if before := pairs[at]; before != nil {
-			tests := before.Tests + 1
-			if before.better(c) {
-				c = before
-			}
-			c.Tests = tests
-		}
-		pairs[at] = c
 	}
-	for id, name := range names {
+	at := hostPair{source.ID, destination.ID}
+	if before := m.pairs[at]; before != nil {
+		tests := before.Tests + 1
+		if before.better(c) {
+			c = before
+		}
+		c.Tests = tests
+	}
+	m.pairs[at] = c
+}
+
+// arranged returns the grid, with its hosts by name.
+func (m *mesh) arranged() *gridAnswer {
+	g := &gridAnswer{Hosts: []host{}, Cells: make([]cell, 0, len(m.pairs)), Tests: m.tests + m.beyond, Beyond: m.beyond}
+	for id, name := range m.names {
 		g.Hosts = append(g.Hosts, host{id, name})
 	}
 	slices.SortFunc(g.Hosts, func(a, b host) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
@@ -286,13 +292,14 @@ func (g *gridAnswer) arrange(all []*measurement, read []cell) {
 	for i, host := range g.Hosts {
 		place[host.ID] = i
 	}
-	for at, c := range pairs {
+	for at, c := range m.pairs {
 		c.Source, c.Destination = place[at.source], place[at.destination]
 		g.Cells = append(g.Cells, *c)
 	}
 	slices.SortFunc(g.Cells, func(a, b cell) int {
 		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination))
 	})
+	return g
 }
 
 // better reports whether of two cells of one pair c is the one to show.

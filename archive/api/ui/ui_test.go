@@ -474,9 +474,11 @@ func TestHosts(t *testing.T) {
 	of := func(key, from, to string) *measurement {
 		return &measurement{Metadata: &series.Metadata{Key: key, Source: a, Destination: b, InputSource: from, InputDestination: to}}
 	}
-	var g gridAnswer
-	g.arrange([]*measurement{of("1", "192.0.2.1", "b.example"), of("2", "a.example", "b2.example"), of("3", "192.0.2.1", "192.0.2.2")},
-		[]cell{{Key: "1", Tests: 1, Sent: 5}, {Key: "2", Tests: 1, Sent: 7}, {Key: "3", Tests: 1, Sent: unknown}})
+	m := &mesh{names: make(map[string]string), pairs: make(map[hostPair]*cell)}
+	m.add(of("1", "192.0.2.1", "b.example"), &cell{Key: "1", Tests: 1, Sent: 5})
+	m.add(of("2", "a.example", "b2.example"), &cell{Key: "2", Tests: 1, Sent: 7})
+	m.add(of("3", "192.0.2.1", "192.0.2.2"), &cell{Key: "3", Tests: 1, Sent: unknown})
+	g := m.arranged()
 	if diff := cmp.Diff([]host{{"192.0.2.1", "a.example"}, {"192.0.2.2", "b.example"}}, g.Hosts); diff != "" {
 		t.Error(diff)
 	}
