@@ -171,7 +171,7 @@ func (r *registration) check() error {
 		}
 	}
 	r.Parameters = r.parameters
-	return r.Metadata.Check()
+	return r.Check()
 }
 
 // subject takes a field of the subject out of the parameters.

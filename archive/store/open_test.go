@@ -34,6 +34,7 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Prune":           testPrune,
 	"PruneSummaries":  testPruneSummaries,
 	"Transfer":        testTransfer,
+	"Copy":            testCopy,
 	"Forecast":        testForecast,
 }
 
@@ -56,6 +57,10 @@ func TestPostgreSQL(t *testing.T) {
 			test(t, server.create(t))
 		})
 	}
+	t.Run("Again", func(t *testing.T) {
+		t.Parallel()
+		testAgain(t, server.create(t))
+	})
 }
 
 // A database is a server that has many.
