@@ -385,10 +385,8 @@ func TestDamage(t *testing.T) {
 }
 
 // A transaction that another one got in the way of is tried again.
-func TestAgain(t *testing.T) {
-	t.Parallel()
-	server := &database{PostgreSQL: testserver.StartPostgreSQL(t, nil)}
-	s, _ := openAt(t, server.create(t))
+func testAgain(t *testing.T, address string) {
+	s, _ := openAt(t, address)
 	for _, code := range []string{"40001", "40P01"} {
 		n := 0
 		err := s.change(t.Context(), key{}, func(x *tx) error {

@@ -125,7 +125,7 @@ func testLatest(t *testing.T, address string) {
 		}
 	}
 	slices.SortFunc(stored, func(a, b *series.Metadata) int { return strings.Compare(a.Key, b.Key) })
-	for range 25 {
+	for range 15 {
 		from := rnd.Int64N(5000) - 700
 		to := from + rnd.Int64N(3000)
 		for _, of := range []Query{

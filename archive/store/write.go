@@ -20,7 +20,9 @@ const (
 
 // Write stores samples of a measurement, all or, with an error, none. When it
 // returns they are on the disk, and in all summaries. An error is [ErrUnknownKey],
-// an [UnregisteredError] or a [ConflictError], or that of a database.
+// an [UnregisteredError], a [ConflictError] or a [series.InvalidError], of more than
+// summaries can take; or else the database's, and then it may do to try again: what
+// has been written after all is found to be [Repeated].
 func (s *Store) Write(ctx context.Context, metadataKey string, samples []series.Sample) (Outcome, error) {
 	outcome, err := s.put(ctx, metadataKey, samples)
 	switch {
