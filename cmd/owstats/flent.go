@@ -403,34 +403,3 @@ func (p *flentPath) summarize(ctx context.Context) (map[string]any, error) {
 		"OWAMP_MAX_ERROR_MS": maxError * 1e3,
 	}, nil
 }
-
-// isFlent reports whether the file at path is no session file, and may be a data
-// file of Flent.
-func isFlent(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false // which is told when it is read
-	}
-	defer f.Close()
-	var head [8]byte
-	n, _ := io.ReadFull(f, head[:])
-	return datafile.Known(head[:n])
-}
-
-// printFlent prints what there is in a data file of Flent.
-func printFlent(path string, o *report.Options, stdout io.Writer) error {
-	if name := beside(o); name != "" {
-		return fmt.Errorf("%s is a data file of Flent, of which option %s can tell nothing", path, name)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	d, err := datafile.Read(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	_, err = stdout.Write(d.AppendText(nil, path))
-	return err
-}

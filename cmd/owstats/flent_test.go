@@ -383,6 +383,15 @@ steps:  11 of 0.2 s
 	}
 }
 
+// Whatever a file says, a terminal does not obey it.
+func TestFlentTerminal(t *testing.T) {
+	path := makeFlent(t, "--title", "a\x1b[31mb", "--note", "c\nd\u202ee", "testdata/golden/one-packet/c2s.owp")
+	code, stdout, stderr := owstats(t, path)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "title:  a?[31mb\n") || !strings.Contains(stdout, "note:   c?d?e\n") {
+		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
+	}
+}
+
 func TestFlentRefuses(t *testing.T) {
 	const file = "testdata/golden/one-packet/c2s.owp"
 	dir := t.TempDir()

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"owl/archive/dest/flent/datafile"
 	"owl/internal/aside"
 )
@@ -91,8 +93,8 @@ func (s *settings) testOf(program string, parts []*part, facts map[string]any) *
 }
 
 // write writes a data file of a test into dir, and gives it a name that no other
-// has. Nothing is written if there is a file of the same name with the same
-// results.
+// has, also if another process does the same. Nothing is written if there is a file
+// of the same name with the same results.
 func write(ctx context.Context, dir, suffix string, t *datafile.Test) error {
 	for i := range t.Paths {
 		samples := t.Paths[i].Samples
@@ -112,6 +114,18 @@ func write(ctx context.Context, dir, suffix string, t *datafile.Test) error {
 	if err != nil {
 		return err
 	}
+	directory, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer directory.Close()
+	for {
+		if err := unix.Flock(int(directory.Fd()), unix.LOCK_EX); err == nil {
+			break
+		} else if err != unix.EINTR {
+			return os.NewSyscallError("flock", err)
+		}
+	}
 	name, there, err := freeName(dir, suffix, w)
 	if err != nil || there {
 		return err
@@ -127,7 +141,7 @@ func write(ctx context.Context, dir, suffix string, t *datafile.Test) error {
 	if _, err := f.CommitAs(name); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return directory.Sync()
 }
 
 // freeName returns a name that no file in dir has, or reports that there is a file
@@ -169,14 +183,4 @@ func resultsIn(path string) ([]string, error) {
 		ids = append(ids, id)
 	}
 	return ids, nil
-}
-
-// syncDir makes names last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

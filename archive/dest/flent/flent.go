@@ -185,7 +185,7 @@ func (d *destination) collect(ctx context.Context, p *part) error {
 			return err
 		}
 		d.open[key] = s
-		d.wake()
+		d.wake(time.Second)
 	}
 	if s.known[p.ID] {
 		return nil
@@ -240,7 +240,7 @@ func (d *destination) look() error {
 		}
 	}
 	d.looked = true
-	d.wake()
+	d.wake(time.Second)
 	return nil
 }
 
@@ -331,14 +331,15 @@ func (d *destination) written(s *spool) (map[string]bool, error) {
 	return all, nil
 }
 
-// wake has the files made that are due while no result comes.
-func (d *destination) wake() {
+// wake has the files made that are due while no result comes, not before least has
+// passed.
+func (d *destination) wake(least time.Duration) {
 	if d.closed || len(d.open) == 0 {
 		return
 	}
 	wait := recheck
 	for _, s := range d.open {
-		wait = min(wait, max(s.due().Sub(d.now()), time.Second))
+		wait = min(wait, max(s.due().Sub(d.now()), least))
 	}
 	if d.timer != nil {
 		d.timer.Stop()
@@ -352,8 +353,11 @@ func (d *destination) wake() {
 		ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
 		defer cancel()
 		// What fails is told at the next delivery, which tries it again.
-		_ = d.finishDue(ctx)
-		d.wake()
+		if d.finishDue(ctx) != nil {
+			d.wake(recheck)
+			return
+		}
+		d.wake(time.Second)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -191,6 +192,29 @@ func TestResult(t *testing.T) {
 	}
 	if err := d.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestManyProcesses: nobody takes another's name.
+func TestManyProcesses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const n = 8
+	var delivering sync.WaitGroup
+	for i := range n {
+		d := open(t, fmt.Sprintf(`{"dir": %q}`, dir))
+		s := &session{fmt.Sprint("p", i), "rome", "oslo", false, noon, 10, nil, time.Millisecond}
+		delivering.Go(func() {
+			for range 2 {
+				if err := d.Deliver(t.Context(), s.item()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	delivering.Wait()
+	if names, all := files(t, dir); len(all) != n || len(names) != n {
+		t.Errorf("there is %q, want %d files", names, n)
 	}
 }
 

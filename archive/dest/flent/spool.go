@@ -228,6 +228,16 @@ func (s *spool) remove() error {
 	return errors.Join(os.Remove(s.f.Name()), s.f.Close())
 }
 
+// syncDir makes names last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
 // spoolsIn returns the paths of the spools in dir.
 func spoolsIn(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)

@@ -363,15 +363,16 @@ func (f full) Write([]byte) (int, error) { return 0, f.err }
 func TestDecimals(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		v        int64
-		decimals int
-		want     string
+		v    int64
+		unit uint64
+		want string
 	}{
-		{0, 6, "0"}, {1, 6, "0.000001"}, {-1, 6, "-0.000001"}, {20_000_000, 6, "20"}, {20_643_880, 6, "20.64388"}, {-1_500_000, 6, "-1.5"},
-		{1795238214994479700, 9, "1795238214.9944797"}, {5, 0, "5"}, {-1 << 63, 9, "-9223372036.854775808"},
+		{0, millisecond, "0"}, {1, millisecond, "0.000001"}, {-1, millisecond, "-0.000001"}, {20_000_000, millisecond, "20"},
+		{20_643_880, millisecond, "20.64388"}, {-1_500_000, millisecond, "-1.5"}, {1795238214994479700, second, "1795238214.9944797"},
+		{5, 1, "5"}, {100, 1, "100"}, {-1 << 63, second, "-9223372036.854775808"},
 	} {
-		if got := string(appendDecimal([]byte("x"), c.v, c.decimals)); got != "x"+c.want {
-			t.Errorf("%d·10^-%d: %s, want %s", c.v, c.decimals, got[1:], c.want)
+		if got := string(appendDecimal([]byte("x"), c.v, c.unit)); got != "x"+c.want {
+			t.Errorf("%d/%d: %s, want %s", c.v, c.unit, got[1:], c.want)
 		}
 	}
 	if got, want := string(appendASCII(nil, []byte(`"aé€😀"`))), `"a\u00e9\u20ac\ud83d\ude00"`; got != want {

@@ -2,6 +2,7 @@ package datafile
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"compress/gzip"
 	"encoding/json"
@@ -176,7 +177,7 @@ func (f *Writer) write(fileName string) error {
 	f.text("},\n\"version\": " + strconv.Itoa(Version) + ",\n\"x_values\": [")
 	for i := range f.grid.steps {
 		f.separate(i)
-		f.line = appendDecimal(f.line[:0], int64(i)*f.grid.step, 9)
+		f.line = appendDecimal(f.line[:0], int64(i)*f.grid.step, second)
 		f.flush()
 	}
 	f.text("]}\n")
@@ -259,13 +260,13 @@ func (f *Writer) value(k *packet) {
 	b := append(f.line[:0], `{"seq": `...)
 	b = strconv.AppendUint(b, uint64(k.Seq), 10)
 	b = append(b, `, "t": `...)
-	f.line = appendDecimal(b, k.Sent, 9)
+	f.line = appendDecimal(b, k.Sent, second)
 }
 
 // member appends a member to the line, in milliseconds of nanoseconds.
 func (f *Writer) member(name string, v int64) {
 	f.line = append(append(append(f.line, `, "`...), name...), `": `...)
-	f.line = appendDecimal(f.line, v, 6)
+	f.line = appendDecimal(f.line, v, millisecond)
 }
 
 // packet writes the raw value of the delay of a packet.
@@ -291,7 +292,7 @@ const longestBridge = 5
 
 // gap writes a value that is none, at which the line of a plot ends.
 func (f *Writer) gap(t int64) {
-	f.line = append(appendDecimal(append(f.line[:0], `{"t": `...), t, 9), `, "val": null`...)
+	f.line = append(appendDecimal(append(f.line[:0], `{"t": `...), t, second), `, "val": null`...)
 	f.endValue()
 }
 
@@ -310,14 +311,14 @@ func (f *Writer) results(i int) {
 		variation = (*bin).meanJitter
 	}
 	for k, column := range [3]struct {
-		of       func(*bin) (int64, bool)
-		decimals int
-	}{{(*bin).meanDelay, 6}, {variation, 6}, {(*bin).losses, 0}} {
+		of   func(*bin) (int64, bool)
+		unit uint64
+	}{{(*bin).meanDelay, millisecond}, {variation, millisecond}, {(*bin).losses, 1}} {
 		f.begin(names[k], i+k == 0)
 		for n := range f.bins[i] {
 			f.separate(n)
 			if v, ok := column.of(&f.bins[i][n]); ok {
-				f.line = appendDecimal(f.line[:0], v, column.decimals)
+				f.line = appendDecimal(f.line[:0], v, column.unit)
 				f.flush()
 			} else {
 				f.text("null")
@@ -369,8 +370,8 @@ func (f *Writer) metadata(fileName string) map[string]any {
 		"HOSTS":               f.Hosts,
 		"LOCAL_HOST":          nullable(f.LocalHost),
 		"LENGTH":              int64(f.End.Sub(f.Start)/time.Second) + 1,
-		"TOTAL_LENGTH":        json.Number(appendDecimal(nil, int64(f.grid.steps)*f.grid.step, 9)),
-		"STEP_SIZE":           json.Number(appendDecimal(nil, f.grid.step, 9)),
+		"TOTAL_LENGTH":        json.Number(appendDecimal(nil, int64(f.grid.steps)*f.grid.step, second)),
+		"STEP_SIZE":           json.Number(appendDecimal(nil, f.grid.step, second)),
 		"FLENT_VERSION":       f.Program,
 		"IP_VERSION":          nil,
 		"DATA_FILENAME":       fileName,
@@ -412,23 +413,28 @@ func nullable(s string) any {
 	return s
 }
 
-// appendDecimal appends v·10^-decimals with all its digits and no more.
-func appendDecimal(b []byte, v int64, decimals int) []byte {
+// Units of what is an integer here and a decimal in the file.
+const (
+	millisecond = 1e6 // ns
+	second      = 1e9 // ns
+)
+
+// appendDecimal appends v/unit, a power of ten, with all its digits and no more.
+func appendDecimal(b []byte, v int64, unit uint64) []byte {
 	abs := uint64(v)
 	if v < 0 {
 		b = append(b, '-')
 		abs = -abs
 	}
-	digits := strconv.AppendUint(make([]byte, 0, 20), abs, 10)
-	for len(digits) <= decimals {
-		digits = append([]byte{'0'}, digits...)
+	b = strconv.AppendUint(b, abs/unit, 10)
+	fraction := abs % unit
+	if fraction == 0 {
+		return b
 	}
-	b = append(b, digits[:len(digits)-decimals]...)
-	fraction := strings.TrimRight(string(digits[len(digits)-decimals:]), "0")
-	if fraction != "" {
-		b = append(append(b, '.'), fraction...)
-	}
-	return b
+	point := len(b)
+	b = strconv.AppendUint(b, unit+fraction, 10) // whose 1 keeps the zeros behind it
+	b[point] = '.'
+	return bytes.TrimRight(b, "0")
 }
 
 // appendASCII appends JSON in which nothing is beyond ASCII: Flent reads its files
