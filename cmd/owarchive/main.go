@@ -130,8 +130,7 @@ var takes = map[string]struct {
 	least, most int // operands
 	want        string
 }{
-	"": {options: []string{"access-log", "allow-write", "cors", "listen", "max-connections", "retention", "tls-cert", "tls-key", "trust-proxy"},
-		want: "a command: key, export, import, backup, forecast, prune or check"},
+	"":         {options: []string{"access-log", "allow-write", "cors", "listen", "max-connections", "retention", "tls-cert", "tls-key", "trust-proxy"}},
 	"key":      {options: []string{"json"}, least: 1, most: 2, want: "add NAME, list or revoke NAME"},
 	"export":   {most: 1},
 	"import":   {options: []string{"agent", "destination", "source"}, least: 1, most: math.MaxInt, want: "files, a URL or a directory"},

@@ -118,10 +118,15 @@ type endingKey struct{}
 // what happens does not go by himself.
 func untilEnding(ctx context.Context) (context.Context, context.CancelFunc) {
 	live, cancel := context.WithCancel(ctx)
-	if ending, ok := ctx.Value(endingKey{}).(context.Context); ok {
-		context.AfterFunc(ending, cancel)
+	ending, ok := ctx.Value(endingKey{}).(context.Context)
+	if !ok {
+		return live, cancel
 	}
-	return live, cancel
+	stop := context.AfterFunc(ending, cancel)
+	return live, func() {
+		stop()
+		cancel()
+	}
 }
 
 // complain answers with an error as the REST interface has it, for clients of
