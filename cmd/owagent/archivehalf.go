@@ -18,6 +18,7 @@ import (
 	"owl/archive/store"
 	"owl/cmd/internal/archiving"
 	"owl/internal/agentfile"
+	"owl/internal/cli"
 	"owl/sessions/metrics"
 )
 
@@ -88,7 +89,7 @@ func (a *agent) startArchive(cfg *agentfile.MeasurementArchive, ln net.Listener)
 	if h.certificate != nil {
 		scheme = "https"
 	}
-	a.log.Info(fmt.Sprintf("archive: %v, its page is at %s://%v/", h.store, scheme, ln.Addr()))
+	a.log.Info(fmt.Sprintf("archive: %v, its page is at %s://%s/", h.store, scheme, cli.Reachable(ln.Addr())))
 	a.work.Go(func() {
 		if err := server.Serve(a.serving, ln); err != nil {
 			a.failed <- fmt.Errorf("archive: %w", err)
