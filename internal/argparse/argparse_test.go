@@ -94,8 +94,8 @@ func TestInt(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{
 		"5": "5", "-1": "-1", " +7 ": "7",
-		"99999999999999999999":  fmt.Sprint(math.MaxInt64),
-		"-99999999999999999999": fmt.Sprint(math.MinInt64),
+		"99999999999999999999":  fmt.Sprint(int64(math.MaxInt64)),
+		"-99999999999999999999": fmt.Sprint(int64(math.MinInt64)),
 		"0.5":                   "argument -T/--threshold: invalid int value: '0.5'",
 		"":                      "argument -T/--threshold: invalid int value: ''",
 		`i"t's`:                 `argument -T/--threshold: invalid int value: 'i"t\'s'`,
