@@ -85,7 +85,7 @@ func (l *flowLog) place(d direction) error {
 	var missing error
 	need := func(name string) int {
 		column := l.column(name)
-		if column < 0 {
+		if column < 0 && missing == nil {
 			missing = fmt.Errorf("there is no column %s: want the columns of a log of %v flows", name, l.protocol)
 		}
 		return column

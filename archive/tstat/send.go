@@ -170,7 +170,7 @@ func (s *sender) directory(ctx context.Context, dir string) (flows int, err erro
 	for _, p := range protocols {
 		path := absolute(filepath.Join(dir, p.logName()))
 		if files[p] == nil {
-			s.options.Log.Warn("there is no such log", "log", path)
+			s.options.Log.Warn("there is no log", "file", path)
 			continue
 		}
 		s.options.Log.Info("processing", "log", path)
