@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -216,7 +215,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerSize,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streams},
-		ErrorLog:          log.New(io.Discard, "", 0), // peers' broken connections concern nobody
+		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug), // of peers' broken connections
 		ConnContext:       remember,
 		// Requests outlive ctx, but for those that would for ever.
 		BaseContext: func(net.Listener) context.Context {

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -37,17 +38,26 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := listening(t, server(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "rest") }, Options{Certificate: c}))
-	// serial returns the number of the certificate that is in force.
+	addr := listening(t, server(t, func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		part := make([]byte, 64<<10)
+		for range 16 {
+			w.Write(part)
+		}
+		fmt.Fprint(w, n, err)
+	}, Options{Certificate: c}))
+	// serial returns the number of the certificate that is in force, after much has
+	// come and gone by HTTP/2.
 	serial := func() string {
 		t.Helper()
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.Pool()}, ForceAttemptHTTP2: true, DisableKeepAlives: true}
-		resp, err := (&http.Client{Transport: tr}).Get("https://" + addr + "/esmond/")
+		resp, err := (&http.Client{Transport: tr}).Post("https://"+addr+"/esmond/", "application/json", strings.NewReader(strings.Repeat("x", 3<<20)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "rest" || resp.ProtoMajor != 2 {
+		if body, err := io.ReadAll(resp.Body); err != nil || len(body) < 1<<20 || string(body[1<<20:]) != "3145728 <nil>" || resp.ProtoMajor != 2 {
+			body = body[max(len(body)-20, 0):]
 			t.Errorf("%s %q, %v", resp.Proto, body, err)
 		}
 		return resp.TLS.PeerCertificates[0].SerialNumber.String()
