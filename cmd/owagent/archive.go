@@ -72,7 +72,7 @@ func (a *agent) archive(cfg *agentfile.Config) error {
 		return err
 	case a.archiver != nil:
 		return a.archiver.Set(a.life, specs, dirs)
-	case len(specs)+len(dirs) == 0 && a.archival == nil:
+	case len(specs)+len(dirs) == 0 && (a.archival == nil || !makesResults(cfg)):
 		return nil
 	}
 	c := archiving.Config{Queue: queueConfig(cfg), Specs: specs, Defaults: dirs, Log: a.log}
@@ -91,6 +91,9 @@ func (a *agent) archive(cfg *agentfile.Config) error {
 	a.mu.Unlock()
 	return err
 }
+
+// makesResults reports whether there is anything in cfg that makes results.
+func makesResults(cfg *agentfile.Config) bool { return len(cfg.Streams)+len(cfg.Clock.NTP) > 0 }
 
 // queued returns the queue of results; nil: they go nowhere.
 func (a *agent) queued() *queue.Queue {

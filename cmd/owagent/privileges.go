@@ -45,7 +45,7 @@ func become(id privilege.Identity, cfg *agentfile.Config, socket string) error {
 	if err := os.Chown(socket, id.UID, id.GID); err != nil {
 		return err
 	}
-	if cfg.Archive != nil || len(cfg.Archiving.Archives)+len(defaultArchives(cfg)) > 0 {
+	if cfg.Archive != nil && makesResults(cfg) || len(cfg.Archiving.Archives)+len(defaultArchives(cfg)) > 0 {
 		if err := makeDirectory(id, queueConfig(cfg).Path); err != nil {
 			return fmt.Errorf("queue: %w", err)
 		}

@@ -84,10 +84,10 @@ func (o *own) put(ctx context.Context, key string, r *mapping.Record, _ bool) er
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("writing values: %w", err)
 	if _, is := errors.AsType[*store.ConflictError](err); is {
-		return archive.Final(err)
+		return archive.Final(fmt.Errorf("another result of the same measurement and second is there: %w", err))
 	}
+	err = fmt.Errorf("writing values: %w", err)
 	if _, is := errors.AsType[*store.UnregisteredError](err); is {
 		return archive.Final(err)
 	}
