@@ -28,6 +28,7 @@ const metrics = {
   },
 };
 
+const unmeasured = 'not measured';
 const compactFrom = 25; // columns: beyond, a cell has room for one figure
 let root;
 let suffix = ''; // of the names of all hosts
@@ -39,10 +40,20 @@ let at = { row: 0, column: 0 }; // the cell that has the focus
 
 export function enter(view) {
   root = view;
-  root.replaceChildren(el('p', { class: 'wait' }, 'Reading…'));
+  [data, built] = [null, ''];
   document.title = 'Owl';
   byId('title').textContent = 'All measurements';
-  [data, built] = [null, ''];
+  root.replaceChildren(
+    el('div', { class: 'bar' },
+      choice('Colour by', Object.entries(metrics).map(([name, m]) => [name, m.label]), '', (metric) => state.change({ metric })),
+      el('label', { class: 'filter' }, 'Filter ', el('input', {
+        id: 'filter', type: 'search', placeholder: 'from, > to, from > to', autocomplete: 'off', spellcheck: 'false',
+        oninput: (e) => state.change({ filter: e.target.value }),
+      })),
+      el('ul', { class: 'legend', id: 'legend', 'aria-label': 'Colours' })),
+    el('p', { class: 'told', id: 'told' }),
+    el('div', { class: 'scroll', id: 'scroll' }, el('p', { class: 'wait' }, 'Reading…')),
+    el('p', { class: 'links', id: 'links' }));
 }
 
 export function leave() { api.stop('grid'); }
@@ -58,29 +69,29 @@ export function draw() {
   if (!data) return;
   const s = state.read();
   const metric = metrics[s.metric] ?? metrics.loss;
+  for (const b of root.querySelectorAll('.bar [data-value]')) b.setAttribute('aria-pressed', String(metrics[b.dataset.value] === metric));
+  if (byId('filter').value !== s.filter) byId('filter').value = s.filter;
+  byId('legend').replaceChildren(...legend(metric));
   const wanted = filtered(s.filter);
-  const layout = JSON.stringify([wanted, data.hosts, Object.keys(metrics).find((m) => metrics[m] === metric)]);
+  const layout = JSON.stringify([wanted, data.hosts]);
   if (layout !== built) {
-    build(s, metric, wanted);
+    build(wanted);
     built = layout;
   }
+  root.querySelector('.grid')?.setAttribute('aria-label', `${metric.label} from row to column`);
   fill(metric);
   links();
 }
 
 const matches = (host, words) => words.every((w) => `${host.name} ${host.id}`.toLowerCase().includes(w));
 
-/** The hosts whose rows and columns are shown: those that the filter names, and whom they measure with. */
+/** The hosts whose rows and columns are shown: the sources that the filter names, and the destinations behind its >. */
 function filtered(filter) {
-  const [left, right] = filter.toLowerCase().split('>').map((part) => part.trim().split(/\s+/).filter(Boolean));
+  const [left, right = []] = filter.toLowerCase().split('>').map((part) => part.trim().split(/\s+/).filter(Boolean));
   const rows = new Set();
   const columns = new Set();
   for (const c of data.cells) {
-    const [source, destination] = [data.hosts[c.source], data.hosts[c.destination]];
-    const wanted = right === undefined
-      ? matches(source, left) || matches(destination, left)
-      : matches(source, left) && matches(destination, right);
-    if (wanted) {
+    if (matches(data.hosts[c.source], left) && matches(data.hosts[c.destination], right)) {
       rows.add(c.source);
       columns.add(c.destination);
     }
@@ -89,21 +100,14 @@ function filtered(filter) {
   return { rows: sorted(rows), columns: sorted(columns) };
 }
 
-function build(s, metric, wanted) {
+function build(wanted) {
   shown = wanted;
   suffix = commonSuffix(data.hosts.map((h) => h.name));
   cells = new Map();
-  const focus = root.contains(document.activeElement) && document.activeElement.matches('.cell, #filter') ? document.activeElement.id : '';
+  const focus = document.activeElement.closest('.cell')?.id;
   const compact = shown.columns.length >= compactFrom;
-  const bar = el('div', { class: 'bar' },
-    choice('Colour by', Object.entries(metrics).map(([name, m]) => [name, m.label]), Object.keys(metrics).find((m) => metrics[m] === metric), (m) => state.change({ metric: m })),
-    el('label', { class: 'filter' }, 'Filter ', el('input', {
-      id: 'filter', type: 'search', value: s.filter, placeholder: 'name, or from > to', autocomplete: 'off', spellcheck: 'false',
-      oninput: (e) => state.change({ filter: e.target.value }),
-    })),
-    legend(metric));
   const longest = Math.max(...data.hosts.map((h) => h.name.length - suffix.length), 0);
-  const table = el('div', { class: `grid${compact ? ' compact' : ''}${compact || longest > 9 ? ' upright' : ''}`, role: 'grid', 'aria-label': `${metric.label} from row to column`, 'aria-rowcount': shown.rows.length + 1, 'aria-colcount': shown.columns.length + 1 });
+  const table = el('div', { class: `grid${compact ? ' compact' : ''}${compact || longest > 9 ? ' upright' : ''}`, role: 'grid', 'aria-rowcount': shown.rows.length + 1, 'aria-colcount': shown.columns.length + 1 });
   table.style.setProperty('--columns', shown.columns.length);
   table.style.setProperty('--first', `${Math.max(8, Math.min(22, longest)) + 2}ch`);
   table.append(el('div', { class: 'row heads', role: 'row', 'aria-rowindex': 1 },
@@ -112,7 +116,7 @@ function build(s, metric, wanted) {
   shown.rows.forEach((r, y) => table.append(el('div', { class: 'row', role: 'row', 'aria-rowindex': y + 2 },
     head(data.hosts[r], 'rowheader', 1),
     shown.columns.map((c, x) => {
-      const cell = el('div', { class: 'cell untested', role: 'gridcell', id: `cell-${r}-${c}`, 'aria-colindex': x + 2, tabindex: -1, 'data-row': y, 'data-column': x });
+      const cell = el('div', { class: 'cell untested', role: 'gridcell', id: `cell-${r}-${c}`, 'aria-colindex': x + 2, 'aria-label': unmeasured, tabindex: -1, 'data-row': y, 'data-column': x });
       cells.set(`${r} ${c}`, cell);
       return cell;
     }))));
@@ -120,20 +124,13 @@ function build(s, metric, wanted) {
   table.addEventListener('focusin', (e) => { const c = e.target.closest('.cell'); if (c) focused(c); });
   table.addEventListener('mouseover', (e) => { const c = e.target.closest('.cell'); if (c) tell(c); });
   table.addEventListener('mouseleave', () => { const c = document.activeElement.closest('.cell'); if (c) tell(c); else summary(); });
-  root.replaceChildren(bar,
-    el('p', { class: 'told', id: 'told' }),
-    shown.rows.length ? el('div', { class: 'scroll' }, table) : el('p', { class: 'wait' }, data.cells.length ? 'No host matches the filter.' : 'Nothing has been stored here yet. Results appear as soon as they are written.'),
-    el('p', { class: 'links', id: 'links' }));
+  byId('scroll').replaceChildren(shown.rows.length ? table : el('p', { class: 'wait' }, data.cells.length ? 'No host matches the filter.' : 'Nothing has been stored here yet. Results appear as soon as they are written.'));
   if (!data.cells.some((c) => shown.rows[at.row] === c.source && shown.columns[at.column] === c.destination)) {
     const first = data.cells.find((c) => cells.has(`${c.source} ${c.destination}`)); // where there is something to be seen
     at = first ? { row: shown.rows.indexOf(first.source), column: shown.columns.indexOf(first.destination) } : { row: 0, column: 0 };
   }
   current()?.setAttribute('tabindex', '0');
-  const again = focus && byId(focus);
-  if (again) {
-    again.focus();
-    if (focus === 'filter') again.setSelectionRange(again.value.length, again.value.length);
-  }
+  if (focus) (byId(focus) ?? current())?.focus();
 }
 
 const head = (host, role, index) => el('div', {
@@ -151,20 +148,20 @@ function commonSuffix(names) {
 }
 
 function legend(metric) {
-  return el('ul', { class: 'legend', 'aria-label': 'Colours' },
-    metric.legend.map((text, i) => el('li', {}, el('i', { class: `swatch ${metric.palette}-${i}` }), text)),
-    metric === metrics.delay ? el('li', {}, el('i', { class: 'swatch negative' }), 'negative: clocks disagree') : null,
-    el('li', {}, el('i', { class: 'swatch stale' }), 'stale'),
-    el('li', {}, el('i', { class: 'swatch none' }), 'no data'),
-    el('li', {}, el('i', { class: 'swatch untested' }), 'not measured'));
+  const all = metric.legend.map((text, i) => [`${metric.palette}-${i}`, text]);
+  if (metric === metrics.delay) all.push(['negative', 'negative: clocks disagree']);
+  all.push(['stale', 'stale'], ['none', 'no data'], ['untested', unmeasured]);
+  return all.map(([look, text]) => el('li', {}, el('i', { class: `swatch ${look}` }), text));
 }
 
 /** Writes the figures into the cells. */
 function fill(metric) {
   const compact = shown.columns.length >= compactFrom;
+  const gone = new Set([...cells.values()].filter((cell) => cell.data));
   for (const c of data.cells) {
     const cell = cells.get(`${c.source} ${c.destination}`);
     if (!cell) continue;
+    gone.delete(cell);
     cell.data = c;
     const look = appearance(c, metric);
     const signature = JSON.stringify([look, compact, c]);
@@ -173,6 +170,11 @@ function fill(metric) {
     cell.className = `cell ${look}`;
     cell.setAttribute('aria-label', sentence(c));
     cell.replaceChildren(...(compact ? short(c, metric) : long(c)));
+  }
+  for (const cell of gone) {
+    [cell.data, cell.signature, cell.className] = [null, '', 'cell untested'];
+    cell.setAttribute('aria-label', unmeasured);
+    cell.replaceChildren();
   }
   const c = document.activeElement.closest('.cell');
   if (c) tell(c);
@@ -226,7 +228,7 @@ function sentence(c) {
 function tell(cell) {
   const c = cell.data;
   const [row, column] = [data.hosts[shown.rows[cell.dataset.row]], data.hosts[shown.columns[cell.dataset.column]]];
-  byId('told').textContent = c ? sentence(c) : `${row.name} → ${column.name}: not measured`;
+  byId('told').textContent = c ? sentence(c) : `${row.name} → ${column.name}: ${unmeasured}`;
 }
 
 const cellAt = (row, column) => cells.get(`${shown.rows[row]} ${shown.columns[column]}`);
