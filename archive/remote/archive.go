@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -22,6 +23,7 @@ var _ store.Source = (*Archive)(nil)
 // Measurements returns all measurements of the archive.
 func (a *Archive) Measurements(ctx context.Context) iter.Seq2[*series.Metadata, error] {
 	return func(yield func(*series.Metadata, error) bool) {
+		before := "" // the first key of the page before
 		for offset := 0; ; {
 			var page []map[string]json.RawMessage
 			err := a.get(ctx, "", url.Values{"limit": {strconv.Itoa(measurementsAtOnce)}, "offset": {strconv.Itoa(offset)}}, &page)
@@ -31,19 +33,33 @@ func (a *Archive) Measurements(ctx context.Context) iter.Seq2[*series.Metadata, 
 			}
 			for i, object := range page {
 				m, err := metadata(object)
+				if err == nil && i == 0 && m.Key == before {
+					err = errors.New("the same again: want those from an offset on")
+				}
 				if err != nil {
 					err = fmt.Errorf("measurement %d: %w", offset+i+1, err)
 				}
 				if !yield(m, err) || err != nil {
 					return
 				}
+				if i == 0 {
+					before = m.Key
+				}
 			}
-			if len(page) == 0 {
+			if offset += len(page); len(page) == 0 || offset >= total(page[0]) {
 				return
 			}
-			offset += len(page)
 		}
 	}
+}
+
+// total returns how many measurements there are, as the first of a page tells.
+func total(first map[string]json.RawMessage) int {
+	n, err := strconv.Atoi(string(first["metadata-count-total"]))
+	if err != nil {
+		return math.MaxInt // until there are no more
+	}
+	return n
 }
 
 // notParameters are members of metadata that say nothing of the measurement.
