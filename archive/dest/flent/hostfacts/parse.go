@@ -10,7 +10,7 @@ import (
 // What programs of hosts print, as far as it is wanted. What is not understood is
 // left out.
 
-// fieldsOf returns the words of a line behind the word name.
+// wordBehind returns the word behind the word name in a line; "" without one.
 func wordBehind(words []string, name string) string {
 	for i, w := range words[:max(len(words)-1, 0)] {
 		if w == name {
