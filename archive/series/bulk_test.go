@@ -23,7 +23,7 @@ func TestParseBulk(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	stop := errors.New("stop")
-	if err := ParseBulk([]byte(body), func(Written) error { return stop }); err != stop {
+	if err := ParseBulk([]byte(body), func(Written) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("%v, want that of add", err)
 	}
 }
