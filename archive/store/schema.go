@@ -115,7 +115,7 @@ type dialect interface {
 
 	// begin is the script that begins a transaction that will write.
 	begin() string
-	// lock is what a SELECT ends with that keeps other writers off its rows.
+	// lock is what a SELECT ends with that keeps others off its row who say so.
 	lock() string
 	// schema returns a script that makes tables.
 	schema(script string) string

@@ -91,28 +91,43 @@ func (t *tx) write(k key, samples []series.Sample, updated int64) (Outcome, erro
 // events returns the event types of a key, and keeps other writers off it.
 func (t *tx) events(k key) (map[series.EventType]*registered, error) {
 	events := make(map[series.EventType]*registered)
-	err := t.query(func(r row) error {
-		e := new(registered)
-		if err := r.Scan(&e.event, &e.id, &e.updated, &e.latest, &e.summaries); err != nil {
-			return err
-		}
-		var known bool
-		if e.kind, known = series.EventType(e.event).Kind(); !known {
-			return fmt.Errorf("the archive is damaged: event type %q of metadata %s", e.event, k)
-		}
-		summaries, err := e.parseSummaries()
-		for _, s := range summaries {
-			if s.Window > 0 && !slices.Contains(e.windows, s.Window) {
-				e.windows = append(e.windows, s.Window)
+	found := false
+	err := t.all([]statement{
+		{"SELECT key FROM metadata WHERE key = ?" + t.w.store.dialect.lock(), []any{k[:]}, func(row) error {
+			found = true
+			return nil
+		}},
+		{"SELECT event, id, updated, latest, summaries FROM events WHERE key = ?", []any{k[:]}, func(r row) error {
+			e, err := scanRegistered(r)
+			if err != nil {
+				return fmt.Errorf("metadata %s: %w", k, err)
 			}
-		}
-		events[series.EventType(e.event)] = e
-		return err
-	}, "SELECT event, id, updated, latest, summaries FROM events WHERE key = ? ORDER BY event"+t.w.store.dialect.lock(), k[:])
-	if err == nil && len(events) == 0 {
-		_, err = load(t, k) // what is registered without event types is there, too
+			events[series.EventType(e.event)] = e
+			return nil
+		}},
+	})
+	if err == nil && !found {
+		err = ErrUnknownKey
 	}
 	return events, err
+}
+
+func scanRegistered(r row) (*registered, error) {
+	e := new(registered)
+	if err := r.Scan(&e.event, &e.id, &e.updated, &e.latest, &e.summaries); err != nil {
+		return nil, err
+	}
+	var known bool
+	if e.kind, known = series.EventType(e.event).Kind(); !known {
+		return nil, fmt.Errorf("the archive is damaged: event type %q", e.event)
+	}
+	summaries, err := e.parseSummaries()
+	for _, s := range summaries {
+		if s.Window > 0 && !slices.Contains(e.windows, s.Window) {
+			e.windows = append(e.windows, s.Window)
+		}
+	}
+	return e, err
 }
 
 // puts returns what is to be put where: none if all of it is there.
