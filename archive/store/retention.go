@@ -208,30 +208,25 @@ func (r *registration) spans() []int64 {
 // eachMeasurement calls do for each measurement, in the order of their keys, with its
 // event types.
 func (s *Store) eachMeasurement(ctx context.Context, do func(key, []registration) error) error {
+	r := s.reader(ctx)
 	after := []byte{}
 	for {
 		var page []key
-		events := make(map[key][]registration)
-		err := s.reader(ctx).query(func(r row) error {
+		err := r.query(func(r row) error {
 			var b []byte
-			var e registration
-			if err := r.Scan(&b, &e.event, &e.id, &e.updated, &e.latest, &e.eventRow.summaries); err != nil {
+			if err := r.Scan(&b); err != nil {
 				return err
 			}
 			k, err := scanKey(b)
-			if err != nil {
-				return err
-			}
-			if e.summaries, err = e.parseSummaries(); err != nil {
-				return err
-			}
-			if events[k] == nil {
-				page = append(page, k)
-			}
-			events[k] = append(events[k], e)
-			return nil
-		}, "SELECT e.key, e.event, e.id, e.updated, e.latest, e.summaries FROM (SELECT key FROM metadata WHERE key > ? ORDER BY key LIMIT ?) m JOIN events e ON e.key = m.key ORDER BY e.key, e.event", after, keysAtOnce)
+			page = append(page, k)
+			return err
+		}, "SELECT key FROM metadata WHERE key > ? ORDER BY key LIMIT ?", after, keysAtOnce)
 		if err != nil || len(page) == 0 {
+			return err
+		}
+		first, last := page[0], page[len(page)-1]
+		events, err := r.registrations(first, last)
+		if err != nil {
 			return err
 		}
 		for _, k := range page {
@@ -239,9 +234,28 @@ func (s *Store) eachMeasurement(ctx context.Context, do func(key, []registration
 				return err
 			}
 		}
-		last := page[len(page)-1]
 		after = last[:]
 	}
+}
+
+// registrations returns the event types of the measurements from one key to another.
+func (r reader) registrations(first, last key) (map[key][]registration, error) {
+	events := make(map[key][]registration)
+	err := r.query(func(r row) error {
+		var b []byte
+		var e registration
+		if err := r.Scan(&b, &e.event, &e.id, &e.updated, &e.latest, &e.eventRow.summaries); err != nil {
+			return err
+		}
+		k, err := scanKey(b)
+		if err != nil {
+			return err
+		}
+		e.summaries, err = e.parseSummaries()
+		events[k] = append(events[k], e)
+		return err
+	}, "SELECT key, event, id, updated, latest, summaries FROM events WHERE key >= ? AND key <= ? ORDER BY key, event", first[:], last[:])
+	return events, err
 }
 
 // A pruning is a run of [Store.Prune].

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,6 +64,10 @@ func filled(t testing.TB, address string) (*Store, *clock) {
 		t.Fatal(err)
 	}
 	other := register(t, s, parsed)
+	if parsed, err = series.ParseMetadata([]byte(`{"subject-type": "network-element", "source": "192.0.2.1", "measurement-agent": "192.0.2.1", "tool-name": "t", "input-source": "nothing", "event-types": []}`)); err != nil {
+		t.Fatal(err)
+	}
+	register(t, s, parsed)
 	register(t, s, powstream(t, "192.0.2.1", "192.0.2.77")) // which is never written
 	for i := range int64(100) {
 		at := 1_699_920_000 + 60*i
@@ -101,7 +106,7 @@ func testTransfer(t *testing.T, address string) {
 	want, text := everything(t, from), exportOf(t, from)
 
 	done := importInto(t, s, text)
-	if want := (Transferred{Measurements: 3, Values: 60*4 + 40, Summaries: done.Summaries}); done != want || done.Summaries == 0 {
+	if want := (Transferred{Measurements: 4, Values: 60*4 + 40, Summaries: done.Summaries}); done != want || done.Summaries == 0 {
 		t.Errorf("imported %+v, want %+v and summaries", done, want)
 	}
 	if diff := cmp.Diff(want, everything(t, s)); diff != "" {
@@ -109,7 +114,7 @@ func testTransfer(t *testing.T, address string) {
 	}
 	// Again, which changes nothing; nor does it where it comes from.
 	for _, s := range []*Store{from, s} {
-		if done, want := importInto(t, s, text), (Transferred{Measurements: 3}); done != want {
+		if done, want := importInto(t, s, text), (Transferred{Measurements: 4}); done != want {
 			t.Errorf("imported again %+v, want %+v", done, want)
 		}
 		if diff := cmp.Diff(want, everything(t, s)); diff != "" {
@@ -229,4 +234,34 @@ func FuzzTransferLine(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Every measurement is exported, however many there are, with event types or
+// without.
+func TestExportMany(t *testing.T) {
+	t.Parallel()
+	s, _ := openAt(t, filepath.Join(t.TempDir(), "archive.db"))
+	const many = 2*keysAtOnce + 10
+	var all sync.WaitGroup
+	for i := range many {
+		events := `[]`
+		if i%100 == 0 {
+			events = `[{"event-type": "failures"}]`
+		}
+		m, err := series.ParseMetadata(fmt.Appendf(nil, `{"subject-type": "network-element", "source": "192.0.2.1", "measurement-agent": "192.0.2.1", "tool-name": "t", "input-source": "h%d", "event-types": %s}`, i, events))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			if _, err := s.Register(t.Context(), m); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	var b bytes.Buffer
+	done, err := s.Export(t.Context(), &b)
+	if err != nil || done != (Transferred{Measurements: many}) || bytes.Count(b.Bytes(), []byte("metadata-key")) != many {
+		t.Errorf("%+v, %v, want %d measurements", done, err, many)
+	}
 }
