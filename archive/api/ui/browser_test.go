@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,15 +50,16 @@ func TestBrowser(t *testing.T) {
 	if err := mesh.Fill(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if netip.MustParseAddr("192.0.2.10") != demo.Hosts[0].Address {
-		t.Fatal("the hosts are others than those that the script opens")
-	}
 	srv := httptest.NewServer(ui.New(s, ui.Options{Live: now{}}))
 	defer srv.Close()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	profile := t.TempDir() // also of what the browser keeps beside its profile
+	profile, err := os.MkdirTemp("", "owl-browser") //nolint:usetesting // a browser may still write when it has ended for us, which is no failure
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(profile)
 	cmd := exec.CommandContext(ctx, node, filepath.Join("testdata", "browser", "page.cjs"), playwright, chromium, profile, srv.URL+"/")
 	cmd.Env = append(os.Environ(), "TMPDIR="+profile, "HOME="+profile)
 	cmd.Stderr = os.Stderr

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { byId, choice, el } from './dom.js';
 import * as format from './format.js';
-import { Charts } from './plots.js';
+import { Charts, heatColours } from './plots.js';
 import * as state from './state.js';
 
 let root;
@@ -25,9 +25,7 @@ export function enter(view) {
     el('div', { class: 'bar', id: 'pair-bar' }),
     el('div', { class: 'figures', id: 'figures' }, el('p', { class: 'wait' }, 'Reading…')),
     area,
-    el('ul', { class: 'legend', 'aria-label': 'What is drawn' },
-      [['median', 'median'], ['band', 'p5 to p95'], ['peak', 'least and greatest'], ['clock', 'error of the clocks'], ['loss', 'lost'], ['worst', 'worst measurement'], ['reordered', 'reordered'], ['duplicated', 'duplicated'], ['gap', 'gap, and why']]
-        .map(([name, text]) => el('li', {}, el('i', { class: `swatch draws-${name}` }), text))),
+    el('ul', { class: 'legend', id: 'legend', 'aria-label': 'What is drawn' }),
     el('section', { class: 'gaps', id: 'gaps', 'aria-label': 'Gaps' }),
     el('p', { class: 'links', id: 'links' }));
   charts = new Charts(area, { onSelect: zoomTo, onZoom: zoomAt, onCursor: figuresAt });
@@ -70,11 +68,25 @@ export function draw() {
   byId('title').replaceChildren(el('a', { class: 'to-grid', href: './' }, 'All'), ` › ${there.source.name} ⇄ ${there.destination.name}`);
   document.title = `${there.source.name} ⇄ ${there.destination.name} – Owl`;
   bar(s);
+  legend();
   figures(data.directions.map((d) => d.totals), `${format.span(data.from, data.to)} ${format.zone.label}`);
   charts.draw(data, { scale: s.scale, heat });
   if (wanted) charts.show(wanted);
   gapList();
   links(s);
+}
+
+const ofLines = [['median', 'median'], ['band', 'p5 to p95'], ['peak', 'least and greatest'], ['clock', 'error of the clocks']];
+const ofBoth = [['loss', 'lost'], ['worst', 'worst measurement'], ['reordered', 'reordered'], ['duplicated', 'duplicated'], ['gap', 'gap, and why']];
+
+function legend() {
+  const item = ([name, text]) => el('li', {}, el('i', { class: `swatch draws-${name}` }), text);
+  const ramp = heatColours().map((c) => {
+    const swatch = el('i', { class: 'swatch' });
+    swatch.style.background = c;
+    return swatch;
+  });
+  byId('legend').replaceChildren(...(heat ? [el('li', {}, 'few packets', ramp, 'many')] : ofLines.map(item)), ...ofBoth.map(item));
 }
 
 function bar(s) {

@@ -164,7 +164,7 @@ const lanes = 1.6;
 const measures = ['sent', 'lost', 'worst', 'min', 'p5', 'median', 'p95', 'max', 'reordered', 'duplicated', 'clock_error'];
 
 /** A direction's columns, at the middle of their windows, with a row of nulls wherever windows are missing. */
-export function columns(d, window) {
+function columns(d, window) {
   const c = { x: [] };
   for (const m of measures) c[m] = [];
   d.time.forEach((t, i) => {
@@ -392,10 +392,13 @@ function marks(u, c) {
   ctx.restore();
 }
 
+/** The colours of a heatmap, from few packets to many. */
+export const heatColours = () => colour('heat').split(/\s+/);
+
 /** Paints a heatmap: the more packets, the stronger; what is beyond the scale is a line at the edge. */
 function paint(u, h, [low, high], down) {
   const { ctx, bbox } = u;
-  const ramp = colour('heat').split(/\s+/);
+  const ramp = heatColours();
   let most = 1;
   for (const column of h.columns) for (let i = 1; i < column.length; i += 2) most = Math.max(most, column[i]);
   const shade = (n) => ramp[Math.min(ramp.length - 1, Math.floor((Math.log(n) / Math.log(most + 1)) * ramp.length))];
