@@ -383,6 +383,49 @@ steps:  11 of 0.2 s
 	}
 }
 
+// What docs/flent.md shows is printed, and it tells of each option.
+func TestFlentDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/flent.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range flentLong {
+		if !strings.Contains(string(page), "`--"+l.Name) {
+			t.Errorf("there is nothing of --%s", l.Name)
+		}
+	}
+	dir := t.TempDir()
+	sessions, err := filepath.Abs("testdata/golden/loss10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	code, stdout, stderr := owstats(t, "--flent", "loss.flent.gz", "--title", "loss of 10 %", sessions+"/c2s.owp", sessions+"/s2c.owp")
+	if code != 0 || stderr != "" || stdout != "loss.flent.gz\n" {
+		t.Fatalf("exit code %d, %q, %s", code, stdout, stderr)
+	}
+	_, printed, _ := owstats(t, "loss.flent.gz")
+	if _, err := exec.LookPath("flent"); err != nil {
+		t.Log("SKIPPED: there is no flent, so what it prints is not looked at")
+	} else {
+		printed += flent(t, "-i", "loss.flent.gz", "-f", "summary")
+	}
+	shown := 0
+	for line := range strings.Lines(string(page)) {
+		line, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), "    ")
+		if !ok || !strings.Contains(line, "10.98.0.") {
+			continue
+		}
+		ours := strings.HasSuffix(line, ", ms") || strings.HasSuffix(line, ", packets") || strings.Contains(line, ":   ")
+		if shown++; !strings.Contains(printed, line+"\n") && (ours || strings.Contains(printed, "Summary of")) {
+			t.Errorf("nobody prints %q", line)
+		}
+	}
+	if shown != 14 {
+		t.Errorf("%d lines of examples, want 14", shown)
+	}
+}
+
 // Whatever a file says, a terminal does not obey it.
 func TestFlentTerminal(t *testing.T) {
 	path := makeFlent(t, "--title", "a\x1b[31mb", "--note", "c\nd\u202ee", "testdata/golden/one-packet/c2s.owp")

@@ -147,7 +147,7 @@ func (d *destination) Deliver(ctx context.Context, item *archive.Item) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := d.look(); err != nil {
+	if err := d.look(ctx); err != nil {
 		return err
 	}
 	// What is due first: where it fails nothing more is taken.
@@ -210,8 +210,8 @@ func floorDiv(a, b int64) int64 {
 
 // look takes up the spools that other processes have left behind. What they have
 // that we would not write so becomes a file at once.
-func (d *destination) look() error {
-	if d.looked || d.closed {
+func (d *destination) look(ctx context.Context) error {
+	if d.looked {
 		return nil
 	}
 	paths, err := spoolsIn(d.dir)
@@ -220,22 +220,16 @@ func (d *destination) look() error {
 	}
 	for _, path := range paths {
 		s, err := openSpool(path, d.now())
-		switch {
-		case errors.Is(err, errNotOurs), errors.Is(err, os.ErrNotExist):
-			continue
-		case err != nil:
-			continue // nothing that we could have made
+		if err != nil {
+			continue // another process has it, or it is none
 		}
 		key := spoolKey{s.Period, s.Task}
 		if len(s.parts) > 0 && d.open[key] == nil && s.Settings.equal(&d.settings) {
 			d.open[key] = s
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
-		err = d.make(ctx, s)
-		cancel()
-		if err != nil {
-			s.f.Close() // the next one takes it up
+		if err := d.make(ctx, s); err != nil {
+			s.f.Close() // whoever looks next takes it up
 			return err
 		}
 	}
