@@ -121,7 +121,11 @@ func (s *service) announce(ctx context.Context, at net.Addr) error {
 		return err
 	}
 	if len(keys) == 0 && len(s.options.allow) == 0 {
-		s.log.Warn(fmt.Sprintf("nobody may write yet: owarchive --store %v key add NAME makes a key", s.store))
+		named := s.options.store
+		if store.IsURL(named) { // which may have a password in it
+			named = s.store.String()
+		}
+		s.log.Warn(fmt.Sprintf("nobody may write yet: owarchive --store %s key add NAME makes a key", named))
 	}
 	a, err := netip.ParseAddrPort(at.String())
 	if err == nil && !a.Addr().Unmap().IsLoopback() && s.cert == nil && len(s.options.proxies) == 0 {
