@@ -34,6 +34,7 @@ func checkArchiving(ctx context.Context, o *options, stdout io.Writer) error {
 		return err
 	}
 	specs, dirs := []*archive.Spec(nil), o.archiving.Defaults
+	own := false
 	if o.archiving.Wanted() {
 		specs, err = o.archiving.Specs()
 	} else {
@@ -41,6 +42,7 @@ func checkArchiving(ctx context.Context, o *options, stdout io.Writer) error {
 		if cfg, err = agentfile.Load(o.config, host); err == nil {
 			host = cfg.Host
 			specs, dirs, err = destinations(o.config, cfg)
+			own = cfg.Archive != nil
 		}
 	}
 	if err != nil {
@@ -51,6 +53,8 @@ func checkArchiving(ctx context.Context, o *options, stdout io.Writer) error {
 	switch {
 	case err != nil:
 		return err
+	case len(specs) == 0 && own:
+		return errors.New("there are no archives to check but the agent's own, of which owagent status tells")
 	case len(specs) == 0:
 		return errors.New("there are no archives to check")
 	}
