@@ -76,9 +76,6 @@ func lock(f *os.File) error {
 	return os.NewSyscallError("flock", unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB))
 }
 
-// errNotOurs is a spool that another process has.
-var errNotOurs = errors.New("another process has the spool")
-
 // openSpool opens a spool that a process has left behind. What is torn at its end
 // is cut off: nobody was told that it is there.
 func openSpool(path string, now time.Time) (*spool, error) {
@@ -86,9 +83,8 @@ func openSpool(path string, now time.Time) (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f); err != nil {
-		f.Close()
-		return nil, errNotOurs
+	if err := lock(f); err != nil { // another process has it
+		return nil, errors.Join(err, f.Close())
 	}
 	s := &spool{f: f, known: make(map[string]bool), last: now}
 	if err := s.load(); err != nil {
