@@ -314,3 +314,28 @@ func testAgain(t *testing.T, address string) {
 		t.Errorf("%v after %d times, want an error after 1", err, n)
 	}
 }
+
+// Of many that open an archive that is not there yet one makes it.
+func testOpen(t *testing.T, address string) {
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			s, err := Open(t.Context(), address, Options{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := s.Register(t.Context(), powstream(t, "192.0.2.1", "192.0.2.2")); err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	s, _ := openAt(t, address)
+	if _, n, err := s.Search(t.Context(), &Filter{}); n != 1 || err != nil {
+		t.Errorf("%d measurements, %v; want 1", n, err)
+	}
+}

@@ -26,6 +26,7 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Read":            testRead,
 	"Latest":          testLatest,
 	"Kill":            testKill,
+	"Open":            testOpen,
 	"Batch":           testBatch,
 	"Closed":          testClosed,
 	"Shared":          testShared,

@@ -165,7 +165,7 @@ func (*postgresql) setVersion(t *tx, version int) error {
 	return t.script(fmt.Sprintf("DELETE FROM archive; INSERT INTO archive VALUES (%d)", version))
 }
 
-func (*postgresql) lock() string    { return " FOR NO KEY UPDATE" }
+func (*postgresql) lock() string    { return " FOR UPDATE" }
 func (*postgresql) writers() int    { return pgWriters }
 func (*postgresql) written(*writer) {}
 func (*postgresql) tend(*Store)     {}
