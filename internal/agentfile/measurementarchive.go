@@ -43,16 +43,7 @@ const maxRules = 1000
 func (p *parser) measurementArchive(n *node) {
 	a := &MeasurementArchive{Line: n.Line, Listen: DefaultArchiveListen}
 	p.cfg.Archive = a
-	p.mapping(n, "archive: ", []field{
-		{name: "store", read: func(n *node) { a.Store = p.text(n) }},
-		{name: "listen", read: func(n *node) { a.Listen = p.listenAddress(n) }},
-		{name: "tls_cert", read: func(n *node) { a.TLSCert = p.text(n) }},
-		{name: "tls_key", read: func(n *node) { a.TLSKey = p.text(n) }},
-		{name: "retention", read: func(n *node) { a.Retention = p.texts(n) }},
-		{name: "allow_write", read: func(n *node) { a.AllowWrite = p.prefixes(n) }},
-		{name: "trust_proxy", read: func(n *node) { a.TrustProxy = p.prefixes(n) }},
-		{name: "cors", read: func(n *node) { a.CORS = p.texts(n) }},
-	})
+	p.mapping(n, "archive: ", p.archiveFields(a))
 	if n.Kind != yamlMapping {
 		return // which was told
 	}
@@ -64,6 +55,19 @@ func (p *parser) measurementArchive(n *node) {
 	}
 	if a.TLSKey == "" {
 		a.TLSKey = a.TLSCert
+	}
+}
+
+func (p *parser) archiveFields(a *MeasurementArchive) []field {
+	return []field{
+		{name: "store", read: func(n *node) { a.Store = p.text(n) }},
+		{name: "listen", read: func(n *node) { a.Listen = p.listenAddress(n) }},
+		{name: "tls_cert", read: func(n *node) { a.TLSCert = p.text(n) }},
+		{name: "tls_key", read: func(n *node) { a.TLSKey = p.text(n) }},
+		{name: "retention", read: func(n *node) { a.Retention = p.texts(n) }},
+		{name: "allow_write", read: func(n *node) { a.AllowWrite = p.prefixes(n) }},
+		{name: "trust_proxy", read: func(n *node) { a.TrustProxy = p.prefixes(n) }},
+		{name: "cors", read: func(n *node) { a.CORS = p.texts(n) }},
 	}
 }
 

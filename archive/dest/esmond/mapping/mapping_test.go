@@ -362,6 +362,7 @@ func FuzzRecords(f *testing.F) {
 		}
 		f.Add(seed)
 	}
+	f.Add(documentOf("latencybg", `{"dest": "h"}`, `{"succeeded": true, "owl": {"gaps": [{"reason": "refused", "start": "2026-05-01T12:00:00Z", "seconds": 1e400}, {"reason": "", "start": 1}]}}`))
 	f.Add(documentOf("clock", `{"dest": "[::1]:443"}`, `{"succeeded": true, "remote": {"offset": 1e308}, "owl": {"sources": [{"via": "ntp", "reach": 256, "last": 1, "poll_s": -0}]}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, p := range []Policy{PreferMapped, MappedAndRaw, MappedOnly, RawOnly} {
