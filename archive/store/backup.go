@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"owl/internal/aside"
 )
 
 // Backup writes the archive as it is now into a new file, which is an archive of its
@@ -34,41 +36,21 @@ func (d *sqlite) backup(ctx context.Context, path string) (err error) {
 		}
 		return err
 	}
-	dir := filepath.Dir(path)
-	// Empty, and for nobody else to read, as the archive is.
-	aside, err := os.CreateTemp(dir, ".owarchive-*.i")
+	f, err := aside.Create(filepath.Dir(path), "owarchive")
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(aside.Name()))
-		}
-	}()
-	defer aside.Close()
-	if err := d.copyInto(ctx, aside.Name()); err != nil {
+	f.Perm = 0o600 // as the archive has it
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := d.copyInto(ctx, f.Name()); err != nil {
 		return err
 	}
-	if err := aside.Sync(); err != nil {
-		return err
-	}
-	// A link, unlike a new name, takes the place of nothing.
-	if err := os.Link(aside.Name(), path); err != nil {
-		return err
-	}
-	if err := os.Remove(aside.Name()); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
+	_, err = f.CommitAs(filepath.Base(path))
+	return err
 }
 
-// copyInto copies the archive by a connection of its own, which sees it as it is
-// when that begins. The log grows meanwhile.
+// copyInto copies the archive into an empty file by a connection of its own, which
+// sees it as it is when that begins. The log grows meanwhile.
 func (d *sqlite) copyInto(ctx context.Context, path string) error {
 	q := url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience), "cache_size(-2048)"}}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(d.path), RawQuery: q.Encode()}).String())
