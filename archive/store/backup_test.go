@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"owl/archive/series"
+	"owl/internal/testserver"
 )
 
 // A backup is an archive with all that was there, and is written while others
@@ -70,5 +71,16 @@ func TestBackup(t *testing.T) {
 		if strings.HasSuffix(e.Name(), ".i") || e.Type() != fs.FileMode(0) {
 			t.Errorf("%s is left", e.Name())
 		}
+	}
+}
+
+// Of a server's database there is no file: the error says what there is instead.
+func testBackupOfServer(t *testing.T, address string) {
+	if !IsURL(address) {
+		return // which TestBackup is of
+	}
+	s, _ := openAt(t, address)
+	if err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "b.db")); err == nil || !strings.Contains(err.Error(), "pg_dump") || strings.Contains(err.Error(), testserver.Password) {
+		t.Errorf("%v, want a hint at pg_dump, and no password", err)
 	}
 }

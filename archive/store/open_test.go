@@ -35,6 +35,7 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Prune":           testPrune,
 	"PruneSummaries":  testPruneSummaries,
 	"Transfer":        testTransfer,
+	"BackupOfServer":  testBackupOfServer,
 	"Copy":            testCopy,
 	"Forecast":        testForecast,
 }
