@@ -107,6 +107,9 @@ async function grid(browser) {
   check(await page.locator('#help').evaluate((e) => e.open), '? does not open the keys');
   await page.keyboard.press('Escape');
   check(!await page.locator('#help').evaluate((e) => e.open), 'Esc does not close the keys');
+  await page.click('#help-open');
+  await page.click('#help button');
+  check(!await page.locator('#help').evaluate((e) => e.open), 'the button does not close the keys');
   await page.keyboard.press('/');
   await page.keyboard.type('fra > lon');
   equal(await page.locator('.cell').count(), 1, 'cells from fra to lon');
