@@ -40,9 +40,12 @@ func ParseAnswerFold(k Kind, t SummaryType, raw []byte, count int64) (*Fold, err
 		}
 		return f, err
 	}
-	mean, ok := new(big.Rat), len(raw) <= maxNumber && isFloat(string(raw))
-	if ok {
-		_, ok = mean.SetString(string(raw))
+	text := string(raw)
+	mean, ok := new(big.Rat), len(text) <= maxNumber && isFloat(text)
+	// What is 0 as a double may have an exponent of which a ratio has a million
+	// digits.
+	if x, err := strconv.ParseFloat(text, 64); ok && err == nil && x != 0 {
+		_, ok = mean.SetString(text)
 	}
 	if !ok {
 		return nil, invalid("Value must be a floating point number")
@@ -61,8 +64,7 @@ func ParseAnswerFold(k Kind, t SummaryType, raw []byte, count int64) (*Fold, err
 	return &Fold{kind: k, count: count, sum: wide{hi, lo}}, nil
 }
 
-// maxNumber bounds the text of a number: more than a double ever has, and too
-// little for an exponent to do harm.
+// maxNumber bounds the text of a number: it is more than a double ever has.
 const maxNumber = 32
 
 // fraction returns a fraction that makes the quotient q: one of count if there is

@@ -116,11 +116,13 @@ func mergeBins(a, b []bin) ([]bin, error) {
 			next, b = b[0], b[1:]
 		default:
 			next = a[0]
-			next.n += b[0].n // both are small enough that it is seen below
+			if next.n += b[0].n; next.n^a[0].n < 0 && next.n^b[0].n < 0 { // has neither's sign
+				return nil, tooMany()
+			}
 			a, b = a[1:], b[1:]
 		}
 		if total += magnitude(next.n); total > math.MaxInt64 {
-			return nil, invalid("Histogram counts more than %d in a window", int64(math.MaxInt64))
+			return nil, tooMany()
 		}
 		if len(all) == MaxWindowBins {
 			return nil, invalid("Histogram has more than %d labels in a window", MaxWindowBins)
@@ -128,6 +130,10 @@ func mergeBins(a, b []bin) ([]bin, error) {
 		all = append(all, next)
 	}
 	return all, nil
+}
+
+func tooMany() error {
+	return invalid("Histogram counts more than %d in a window", int64(math.MaxInt64))
 }
 
 // Histogram returns the histogram of all histograms in the fold, whose labels are
@@ -237,9 +243,7 @@ func DecodeFold(k Kind, stored []byte) (*Fold, error) {
 			r.bad = true
 		}
 	case Histogram:
-		bins, err := foldedBins(r.rest)
-		f.bins = bins
-		return f, err
+		f.bins = r.foldedBins()
 	default:
 		return nil, fmt.Errorf("stored fold of kind %s: want one that adds up", k)
 	}
@@ -247,17 +251,18 @@ func DecodeFold(k Kind, stored []byte) (*Fold, error) {
 }
 
 // foldedBins reads stored bins that are in order.
-func foldedBins(stored []byte) ([]bin, error) {
-	r := readBins(stored, MaxWindowBins)
-	bins := make([]bin, 0, r.left)
-	for r.next() {
-		b := r.number()
-		if n := len(bins); n > 0 && bins[n-1].compare(&b) >= 0 {
-			r.bad = true
+func (r *reader) foldedBins() []bin {
+	b := readBins(r.rest, MaxWindowBins)
+	bins := make([]bin, 0, b.left)
+	for b.next() {
+		next := b.number()
+		if n := len(bins); n > 0 && bins[n-1].compare(&next) >= 0 {
+			b.bad = true
 		}
-		bins = append(bins, b)
+		bins = append(bins, next)
 	}
-	return bins, r.end(Histogram)
+	r.rest, r.bad = b.rest, r.bad || b.bad
+	return bins
 }
 
 func appendWide(dst []byte, w wide) []byte {

@@ -2,6 +2,7 @@ package series
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -177,6 +178,9 @@ func TestFoldRefuses(t *testing.T) {
 	if _, ok := errors.AsType[*InvalidError](err); !ok {
 		t.Errorf("one count too many: %v", err)
 	}
+	if err := f.Add(most); err == nil {
+		t.Error("twice as many counts as there can be of a label are taken")
+	}
 	if err := f.Add(parse(t, Histogram, `{"2": 1}`)); err == nil {
 		t.Error("one count too many of another label is taken")
 	}
@@ -204,6 +208,31 @@ func TestFoldRefuses(t *testing.T) {
 		if _, ok := errors.AsType[*InvalidError](err); ok != (i == MaxWindowBins/MaxBins) {
 			t.Fatalf("%d labels: %v", (i+1)*MaxBins, err)
 		}
+	}
+}
+
+// What no fold is stored as is refused, of a count that no int64 holds, too.
+func TestDecodeFoldRefuses(t *testing.T) {
+	for _, k := range []Kind{Integer, Float, Percentage, Histogram} {
+		stored := NewFold(k).AppendBinary(nil)[1:] // without its count
+		for name, b := range map[string][]byte{
+			"nothing":     nil,
+			"a count":     binary.AppendUvarint(nil, 1<<63),
+			"a count too": append(binary.AppendUvarint(nil, 1<<63), stored...),
+			"more":        append(NewFold(k).AppendBinary(nil), 0),
+		} {
+			if f, err := DecodeFold(k, b); err == nil {
+				t.Errorf("%s of %s: a fold of %d values, want an error", name, k, f.Count())
+			}
+		}
+	}
+}
+
+// As many counts as there can be have percentiles, too.
+func TestQuantileOfMost(t *testing.T) {
+	v := parse(t, Histogram, fmt.Sprintf(`{"1": 1, "2": %d, "3": 1}`, int64(math.MaxInt64-2)))
+	if x, ok := v.Quantile(0.5); x != 2 || !ok {
+		t.Errorf("%v, %t, want 2", x, ok)
 	}
 }
 

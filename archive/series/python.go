@@ -18,6 +18,11 @@ const white = " \t\n\r\v\f"
 // toInt returns what int makes of a JSON value: a number without its fraction,
 // a text that is an integer, 1 for true. False: nothing, or no 64 bits hold it.
 func toInt(raw []byte) (int64, bool) {
+	if len(raw) > 0 && '1' <= raw[0] && raw[0] <= '9' { // as nearly all are
+		if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+			return n, true
+		}
+	}
 	text, isText, ok := scalar(raw)
 	if !ok {
 		return 0, false

@@ -129,12 +129,16 @@ func (s *scanner) skipMember() {
 
 // word reads a number, true, false or null.
 func (s *scanner) word() {
-	from := s.at
+	from, plain := s.at, true
 	for s.at < len(s.text) && wordOctet(s.text[s.at]) {
+		plain = plain && s.text[s.at] <= '9' && s.text[s.at] >= '0'
 		s.at++
 	}
+	if s.err != nil || plain && s.at > from && s.text[from] != '0' {
+		return // an integer, as nearly all are
+	}
 	// Numbers have a grammar of their own: the library knows it.
-	if s.err == nil && !json.Valid(s.text[from:s.at]) {
+	if !json.Valid(s.text[from:s.at]) {
 		s.at = from
 		s.syntax("a value")
 	}

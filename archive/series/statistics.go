@@ -133,7 +133,7 @@ func count(bins []bin) (total int64) {
 func quantile(bins []bin, total int64, p float64) float64 {
 	// The rank of what is looked for: esmond counts from 1, of one more than
 	// there are.
-	rank := p * float64(total+1)
+	rank := p * (float64(total) + 1)
 	whole := math.Floor(rank)
 	switch {
 	case !(whole >= 1): // p may be NaN
