@@ -71,13 +71,38 @@ func (h *handler) direction(ctx context.Context, m *measurement, s span, now, wi
 		d.step = usual // a test that rests between its sessions
 	}
 	d.Gaps, d.GapsOmitted = gapsOf(c.times, d.step, s, now, told)
-	if err := h.begin(ctx, m, s, c); err != nil {
+	if d.longer, err = h.kept(ctx, m, s, d.Gaps, values); err == nil && d.longer == 0 {
+		err = h.begin(ctx, m, s, c)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if d.Gaps == nil {
 		d.Gaps = []gap{}
 	}
 	return d, nil
+}
+
+// kept returns the shortest windows, longer than others, that there are in a gap
+// at the begin of a span: of what is long ago, summaries may be all that was kept.
+// 0: there are none.
+func (h *handler) kept(ctx context.Context, m *measurement, s span, gaps []gap, than int64) (int64, error) {
+	if len(gaps) == 0 || gaps[0].From != s.From || gaps[0].Reason != "" {
+		return 0, nil
+	}
+	for _, w := range slices.Backward(windows[:]) {
+		within := span{series.WindowStart(gaps[0].From+w-1, w), gaps[0].To - w}
+		if w <= than || within.From > within.To {
+			continue
+		}
+		for _, t := range []series.EventType{m.losses, m.delays} {
+			q := store.Query{Key: m.Key, Event: t, Summary: series.Summary{Type: series.Aggregation, Window: w}, From: within.From, To: within.To, Limit: 1}
+			for _, err := range h.store.Read(ctx, q) {
+				return w, err
+			}
+		}
+	}
+	return 0, nil
 }
 
 // begin finds out whether the measurement began within the span: before, nothing

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -80,7 +81,34 @@ func (h *handler) heatmap(r *http.Request) (table, error) {
 	if !ok {
 		return nil, wrong("test %.60q: want a measurement of delays between two hosts", p["test"])
 	}
-	answer := &heatmapAnswer{span: s, Window: windowFor(s, m.step, mostColumns), Time: []int64{}, Columns: []spots{}}
+	window := windowFor(s, m.step, mostColumns)
+	for {
+		answer, err := h.columns(r.Context(), m, s, window)
+		if errors.Is(err, errTooMany) {
+			return nil, wrong("from %d to %d: too many values and no summaries of them: want less time", s.From, s.To)
+		}
+		if err != nil {
+			return nil, err
+		}
+		before := gap{From: s.From, To: s.To}
+		if len(answer.Time) > 0 {
+			before.To = answer.Time[0]
+		}
+		longer, err := h.kept(r.Context(), m, s, []gap{before}, window)
+		if err != nil {
+			return nil, err
+		}
+		if longer == 0 {
+			answer.Window = cmp.Or(answer.Window, m.step)
+			return answer, nil
+		}
+		window = longer
+	}
+}
+
+// columns reads a heatmap in windows.
+func (h *handler) columns(ctx context.Context, m *measurement, s span, window int64) (*heatmapAnswer, error) {
+	answer := &heatmapAnswer{span: s, Window: window, Time: []int64{}, Columns: []spots{}}
 	// Read in order, each window is whole when the next one begins.
 	var open *series.Fold
 	var at int64
@@ -89,25 +117,18 @@ func (h *handler) heatmap(r *http.Request) (table, error) {
 			answer.add(at, spotsOf(open))
 		}
 	}
-	err = h.read(r.Context(), m, m.delays, m.summaryFor(m.delays, answer.Window), s, answer.Window, 20*mostColumns, func(t int64, r *store.Reading) error {
+	err := h.read(ctx, m, m.delays, m.summaryFor(m.delays, window), s, window, 20*mostColumns, func(t int64, r *store.Reading) error {
 		if open == nil || t != at {
 			whole()
 			open, at = series.NewFold(series.Histogram), t
 		}
 		return folded(open, r)
 	})
-	if errors.Is(err, errTooMany) {
-		return nil, wrong("from %d to %d: too many values and no summaries of them: want less time", s.From, s.To)
-	}
-	if err != nil {
-		return nil, err
-	}
 	whole()
 	if answer.Width == 0 {
 		answer.Width = figure(answer.width())
 	}
-	answer.Window = cmp.Or(answer.Window, m.step)
-	return answer, nil
+	return answer, err
 }
 
 // spotsOf returns the bins of a fold that are numbers and have packets.

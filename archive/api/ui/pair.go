@@ -64,7 +64,8 @@ type direction struct {
 	GapsOmitted int      `json:"gaps_omitted"`
 	Omitted     []string `json:"omitted"` // event types of too many values
 
-	step int64
+	step   int64
+	longer int64 // windows in which there is more than in these; 0: there are none
 }
 
 // A test is one of several of the same direction.
@@ -126,18 +127,14 @@ func (h *handler) pair(r *http.Request) (table, error) {
 	step = max(step, 1)
 	answer.Window = windowFor(s, step, mostPoints)
 	values := min(windowFor(s, step, mostValues), answer.Window)
-	whole := s // windows
-	if w := answer.Window; w > 0 {
-		whole = span{series.WindowStart(s.From, w), series.WindowStart(s.To, w) + w - 1}
-	}
-	var errs [2]error
-	var both sync.WaitGroup
-	for i, m := range shown {
-		both.Go(func() { answer.Directions[i], errs[i] = h.direction(r.Context(), m, whole, now, answer.Window, values) })
-	}
-	both.Wait()
-	if err := errors.Join(errs[:]...); err != nil {
-		return nil, err
+	for longer := values; ; {
+		answer.Window, values = max(answer.Window, longer), longer
+		if err := h.directions(r.Context(), answer, shown, values); err != nil {
+			return nil, err
+		}
+		if longer = max(answer.Directions[0].longer, answer.Directions[1].longer); longer == 0 {
+			break
+		}
 	}
 	for i, tests := range [2][]*measurement{there, back} {
 		answer.Directions[i].Tests = testsOf(tests)
@@ -151,6 +148,22 @@ func (h *handler) pair(r *http.Request) (table, error) {
 		answer.Window = step
 	}
 	return answer, nil
+}
+
+// directions reads both directions of an answer whose windows are known, and losses
+// in windows of values.
+func (h *handler) directions(ctx context.Context, answer *pairAnswer, shown [2]*measurement, values int64) error {
+	whole := answer.span // windows
+	if w := answer.Window; w > 0 {
+		whole = span{series.WindowStart(whole.From, w), series.WindowStart(whole.To, w) + w - 1}
+	}
+	var errs [2]error
+	var both sync.WaitGroup
+	for i, m := range shown {
+		both.Go(func() { answer.Directions[i], errs[i] = h.direction(ctx, m, whole, answer.Now, answer.Window, values) })
+	}
+	both.Wait()
+	return errors.Join(errs[:]...)
 }
 
 // name gives both directions their hosts, if need be from the other direction.

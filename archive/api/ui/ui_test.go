@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"owl/archive/series"
+	"owl/archive/store"
 )
 
 // TestPairEqualsRecomputation compares all columns, in windows of all lengths,
@@ -343,6 +344,40 @@ func TestUnregistered(t *testing.T) {
 	w.get("/api/grid?"+query, &grid)
 	if c := grid.Cells[0]; !c.Sent.unknown() || c.State != none {
 		t.Errorf("grid: %+v, want nothing known", c)
+	}
+}
+
+// TestKept looks at a time of which values are no longer kept, but for some.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	const base = 1_777_593_600
+	w := newWorld(t, base+86400)
+	key := w.register(registration{source: "192.0.2.1", destination: "192.0.2.2"})
+	var all []minute
+	for i := range int64(12 * 60) {
+		all = append(all, minute{at: base + i*60, delays: []float64{1, 2, 3}, lost: 1})
+	}
+	w.writeAll(key, all)
+	rules, err := store.ParseRetention("*/base=18h,*/aggregation/300=21h,*=forever")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Prune(t.Context(), rules); err != nil {
+		t.Fatal(err)
+	}
+	for from, want := range map[int64]int64{base + 7*3600: 60, base + 4*3600: 300, base: 3600} {
+		query := fmt.Sprintf("from=%d&to=%d", from, base+12*3600-1)
+		var pair pairAnswer
+		w.get("/api/pair?source=192.0.2.1&destination=192.0.2.2&"+query, &pair)
+		d, sent := pair.Directions[0], figure((base+12*3600-from)/60*4)
+		if pair.Window != want || len(d.Gaps) != 0 || d.Totals.Sent != sent || d.Totals.Lost != sent/4 || d.Totals.Median != 2 {
+			t.Errorf("from %d: windows of %d, gaps %v, totals %+v, want %d, none and %v sent", from, pair.Window, d.Gaps, d.Totals, want, sent)
+		}
+		var heat heatmapAnswer
+		w.get("/api/heatmap?test="+key+"&"+query, &heat)
+		if heat.Window != want || heat.Time[0] != from {
+			t.Errorf("from %d: a heatmap of windows of %d from %d on, want %d", from, heat.Window, heat.Time[0], want)
+		}
 	}
 }
 
