@@ -24,8 +24,12 @@ func (q *request) page() page {
 	return p
 }
 
-// pages returns the URLs of the pages before and behind one; "": there is none.
+// pages returns the URLs of the pages before and behind one; "": there is none, as
+// where the page has no end, or nothing on it.
 func (q *request) pages(p page, more bool) (previous, next string) {
+	if p.limit <= 0 {
+		return "", ""
+	}
 	at := func(offset int) string {
 		values := make(url.Values, len(q.query)+2)
 		for name, value := range q.query {

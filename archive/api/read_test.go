@@ -307,6 +307,11 @@ func TestCSV(t *testing.T) {
 			t.Errorf("%s: %d lines, want %d", query, got, n)
 		}
 	}
+	for _, query := range []string{"format=csv&offset=10", "limit=0&offset=10"} { // there are no pages
+		if link := a.get(t, uri+"histogram-owdelay/base?"+query).Header.Get("Link"); link != "" {
+			t.Errorf("%s: Link is %s", query, link)
+		}
+	}
 }
 
 // rounded returns CSV with numbers of ten digits.

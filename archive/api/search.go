@@ -177,7 +177,10 @@ func (q *request) addresses(host, rule string) ([]netip.Addr, error) {
 func (q *request) lookup(ctx context.Context, network, host string) []netip.Addr {
 	fits := func(a netip.Addr) bool { return a.Is4() == (network == "ip4") }
 	if a, err := netip.ParseAddr(host); err == nil {
-		if a = a.Unmap().WithZone(""); fits(a) {
+		if a = a.WithZone(""); network == "ip4" {
+			a = a.Unmap() // it is of both families, and may be registered as either
+		}
+		if fits(a) {
 			return []netip.Addr{a}
 		}
 		return nil

@@ -47,7 +47,7 @@ func TestMatchRule(t *testing.T) {
 		"four.example.net": {"192.0.2.2", "192.0.2.3"}, // esmond takes the first alone
 		"six.example.net":  {"2001:db8::2"},
 	}
-	for _, source := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2"} {
+	for _, source := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2", "::ffff:192.0.2.9"} {
 		a.register(t, between(source, "192.0.2.99"))
 	}
 	for _, c := range []struct {
@@ -73,6 +73,8 @@ func TestMatchRule(t *testing.T) {
 		{"192.0.2.1", "only-v6", "Unable to find address for host 192.0.2.1"},
 		{"2001:DB8:0::1", "", "2001:db8::1"},
 		{"::ffff:192.0.2.1", "", "192.0.2.1"},
+		{"::ffff:192.0.2.9", "", "::ffff:192.0.2.9"}, // as it is registered
+		{"::ffff:192.0.2.9", "only-v4", ""},
 		{"192.0.2.77", "", ""},
 		{"", "", "Unable to find address for host "},
 		{"a b", "", "Unable to find address for host a b"},
@@ -91,7 +93,7 @@ func TestMatchRule(t *testing.T) {
 		})
 	}
 	// A rule that there is not is no error where there is no host.
-	if got := a.sources(t, "dns-match-rule=x"); len(got) != 5 {
+	if got := a.sources(t, "dns-match-rule=x"); len(got) != 6 {
 		t.Errorf("found %q, want all", got)
 	}
 }

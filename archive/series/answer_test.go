@@ -69,6 +69,10 @@ func TestParseAnswerFold(t *testing.T) {
 			t.Errorf("%s: %v", c.raw, err)
 		}
 	}
+	// A mean that no double is small enough for is nought, and soon read.
+	if f, err := ParseAnswerFold(Float, Average, []byte("1e-9999999"), 3); err != nil || string(f.AppendJSON(nil, Average)) != "0.0" {
+		t.Errorf("a small mean: %v, %v", f, err)
+	}
 	for _, c := range []struct {
 		kind  Kind
 		t     SummaryType

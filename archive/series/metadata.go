@@ -157,11 +157,6 @@ func (r *registration) check() error {
 	case r.SubjectType != PointToPoint && r.SubjectType != NetworkElement:
 		return invalid("Invalid subject type %s", shortened(r.SubjectType))
 	}
-	for _, name := range reserved {
-		if _, ok := r.parameters[name]; ok {
-			return invalid("%s is not allowed to be specified", name)
-		}
-	}
 	if err := r.readEvents(); err != nil {
 		return err
 	}
@@ -201,8 +196,9 @@ func (r *registration) subject(f *field) error {
 }
 
 // Check returns why metadata cannot be kept, as an [InvalidError]: something that
-// their subject type has is missing, or does not belong to it; a text is too long;
-// there is no such event type or summary, or not in order.
+// their subject type has is missing, or does not belong to it; a text is too long; a
+// parameter has the name of something else that an archive answers with; there is
+// no such event type or summary, or not in order.
 func (m *Metadata) Check() error {
 	if m.SubjectType != PointToPoint && m.SubjectType != NetworkElement {
 		return invalid("Invalid subject type %s", shortened(m.SubjectType))
@@ -226,6 +222,8 @@ func (m *Metadata) Check() error {
 	}
 	for name, text := range m.Parameters {
 		switch {
+		case slices.Contains(reserved, name) || slices.ContainsFunc(fields, func(f field) bool { return f.name == name }):
+			return invalid("%s is not allowed to be specified", name)
 		case name == "" || utf8.RuneCountInString(name) > MaxName || strings.ContainsRune(name, 0):
 			return invalid("Name of a field must have 1 to %d characters: %s", MaxName, shortened(name))
 		case len(text) > MaxText || strings.ContainsRune(text, 0):

@@ -253,6 +253,20 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+// What is imported has no parameter that would be there twice in an answer.
+func TestCheckNames(t *testing.T) {
+	for _, name := range []string{"url", "metadata-key", "event-types", "source", "input-destination"} {
+		m, err := ParseMetadata([]byte(registered(`{}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Parameters[name] = "x"
+		if err := m.Check(); err == nil || err.Error() != name+" is not allowed to be specified" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func FuzzParseMetadata(f *testing.F) {
 	for _, p := range load[[]struct{ Body json.RawMessage }](f, "registrations.json") {
 		f.Add([]byte(p.Body))
