@@ -36,8 +36,12 @@ func Cull(ctx context.Context, root string, o *CullOptions) (removed int, err er
 			fail(dir, err)
 			continue
 		}
-		if info, err := os.Lstat(filepath.Join(dir, markName)); err == nil && !info.IsDir() {
+		info, err := os.Lstat(filepath.Join(dir, markName))
+		switch {
+		case err == nil && !info.IsDir():
 			dirs = append(dirs, dir)
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			fail(dir, err)
 		}
 	}
 	for _, dir := range dirs {
@@ -76,24 +80,36 @@ func Cull(ctx context.Context, root string, o *CullOptions) (removed int, err er
 }
 
 // remove removes a directory and all that is in it, marks last: what is left when
-// it is interrupted is not sent once more.
+// it is interrupted is not sent once more. Another run may be removing the same.
 func remove(dir string) error {
-	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
-		return errors.Join(err, errors.New("want a directory, not a link to one"))
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return unlessGone(err)
+	}
+	if !info.IsDir() {
+		return errors.New("want a directory, not a link to one")
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err
+		return unlessGone(err)
 	}
 	defer root.Close()
 	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || e.Name() == markName {
-			return err
+			return unlessGone(err)
 		}
-		return root.Remove(path)
+		return unlessGone(root.Remove(path))
 	})
 	if err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)
+}
+
+// unlessGone returns err, unless it says that something is not there any more.
+func unlessGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ var now = time.Date(2026, 11, 21, 5, 15, 40, 0, time.UTC)
 // culled makes the hierarchy that the original was tried with.
 func culled(t *testing.T) string {
 	t.Helper()
-	root := t.TempDir()
+	root := folder(t)
 	for dir, hours := range map[string]int{
 		"a_old.out": 120, "b_47h.out": 47, "c_48h.out": 48, "d_unprocessed.out": -1, "e_notout": 120,
 		"f_parent.out": 120, "f_parent.out/g_child.out": 120, "h_future.out": -2,
@@ -151,6 +152,36 @@ func TestCullFails(t *testing.T) {
 	}
 	if done, err := isProcessed(filepath.Join(root, "a_old.out")); !done || err != nil {
 		t.Errorf("%v, %v", done, err)
+	}
+}
+
+// Runs at the same time do not find fault with what the other one has removed.
+func TestCullTwice(t *testing.T) {
+	t.Parallel()
+	root := folder(t)
+	for i := range 20 {
+		dir := filepath.Join(root, fmt.Sprintf("%02d.out", i))
+		for j := range 20 {
+			if err := os.MkdirAll(filepath.Join(dir, fmt.Sprint(j)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(dir, fmt.Sprint(j), "file"), "")
+		}
+		if err := mark(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := Cull(t.Context(), root, &CullOptions{Now: time.Now().Add(time.Hour), Log: discard}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if left := names(t, root); left != "" {
+		t.Errorf("%s are left", left)
 	}
 }
 

@@ -43,45 +43,45 @@ type field struct {
 	made func(*flow) (value, error)
 }
 
-// fields are the members of values in their order: the first ones those of
-// every flow, all of them those of a TCP connection.
-var (
-	fields = []field{
-		{name: "duration", made: (*flow).duration},
-		{name: "num_bits", made: func(f *flow) (value, error) { return f.bits, nil }},
-		{name: "num_packets", made: func(f *flow) (value, error) { return f.packets, nil }},
-		{name: "bits_per_second", since: V065, made: func(f *flow) (value, error) { return f.rate(f.bits) }},
-		{name: "packets_per_second", since: V065, made: func(f *flow) (value, error) { return f.rate(f.packets) }},
-		{name: "tcp_rexmit_bytes", from: "bytes_retx"},
-		{name: "tcp_rexmit_pkts", from: "pkts_retx"},
-		{name: "tcp_rexmit_rate", since: V068, made: (*flow).retransmitted},
-		{name: "tcp_syn_cnt", since: V068, from: "syn_cnt"},
-		{name: "tcp_rtt_avg", from: "rtt_avg"},
-		{name: "tcp_rtt_min", from: "rtt_min"},
-		{name: "tcp_rtt_max", from: "rtt_max"},
-		{name: "tcp_rtt_std", from: "rtt_std"},
-		{name: "tcp_pkts_rto", from: "pkts_rto"},
-		{name: "tcp_pkts_fs", from: "pkts_fs"},
-		{name: "tcp_pkts_reor", from: "pkts_reor"},
-		{name: "tcp_pkts_dup", from: "pkts_dup"},
-		{name: "tcp_pkts_unk", from: "pkts_unk"},
-		{name: "tcp_pkts_fc", from: "pkts_fc"},
-		{name: "tcp_pkts_unrto", from: "pkts_unrto"},
-		{name: "tcp_pkts_unfs", from: "pkts_unfs"},
-		{name: "tcp_cwin_min", from: "cwin_min"},
-		{name: "tcp_cwin_max", from: "cwin_max"},
-		{name: "tcp_out_seq_pkts", from: "pkts_ooo"},
-		{name: "tcp_window_scale", from: "win_scl"},
-		{name: "tcp_mss", made: (*flow).segmentSize},
-		{name: "tcp_max_seg_size", from: "mss_max"},
-		{name: "tcp_min_seg_size", from: "mss_min"},
-		{name: "tcp_win_max", from: "cwin_max"}, // not win_max, which tstat logs as well
-		{name: "tcp_win_min", from: "cwin_min"},
-		{name: "tcp_initial_cwin", from: "cwin_ini"},
-		{name: "tcp_sack_cnt", since: V065, made: (*flow).selective},
-	}
-	ofEvery = 5
-)
+// ofEvery is how many of the first fields every flow has; the others are those of a
+// TCP connection.
+const ofEvery = 5
+
+// fields are the members of values in their order.
+var fields = []field{
+	{name: "duration", made: (*flow).duration},
+	{name: "num_bits", made: func(f *flow) (value, error) { return f.bits, nil }},
+	{name: "num_packets", made: func(f *flow) (value, error) { return f.packets, nil }},
+	{name: "bits_per_second", since: V065, made: func(f *flow) (value, error) { return f.rate(f.bits) }},
+	{name: "packets_per_second", since: V065, made: func(f *flow) (value, error) { return f.rate(f.packets) }},
+	{name: "tcp_rexmit_bytes", from: "bytes_retx"},
+	{name: "tcp_rexmit_pkts", from: "pkts_retx"},
+	{name: "tcp_rexmit_rate", since: V068, made: (*flow).retransmitted},
+	{name: "tcp_syn_cnt", since: V068, from: "syn_cnt"},
+	{name: "tcp_rtt_avg", from: "rtt_avg"},
+	{name: "tcp_rtt_min", from: "rtt_min"},
+	{name: "tcp_rtt_max", from: "rtt_max"},
+	{name: "tcp_rtt_std", from: "rtt_std"},
+	{name: "tcp_pkts_rto", from: "pkts_rto"},
+	{name: "tcp_pkts_fs", from: "pkts_fs"},
+	{name: "tcp_pkts_reor", from: "pkts_reor"},
+	{name: "tcp_pkts_dup", from: "pkts_dup"},
+	{name: "tcp_pkts_unk", from: "pkts_unk"},
+	{name: "tcp_pkts_fc", from: "pkts_fc"},
+	{name: "tcp_pkts_unrto", from: "pkts_unrto"},
+	{name: "tcp_pkts_unfs", from: "pkts_unfs"},
+	{name: "tcp_cwin_min", from: "cwin_min"},
+	{name: "tcp_cwin_max", from: "cwin_max"},
+	{name: "tcp_out_seq_pkts", from: "pkts_ooo"},
+	{name: "tcp_window_scale", from: "win_scl"},
+	{name: "tcp_mss", made: (*flow).segmentSize},
+	{name: "tcp_max_seg_size", from: "mss_max"},
+	{name: "tcp_min_seg_size", from: "mss_min"},
+	{name: "tcp_win_max", from: "cwin_max"}, // not win_max, which tstat logs as well
+	{name: "tcp_win_min", from: "cwin_min"},
+	{name: "tcp_initial_cwin", from: "cwin_ini"},
+	{name: "tcp_sack_cnt", since: V065, made: (*flow).selective},
+}
 
 // Messages are indented as Python's json does with an indent of 4.
 const (

@@ -85,7 +85,7 @@ func TestColumns(t *testing.T) {
 // message returns what is sent of a log with two lines.
 func message(t *testing.T, o *Options, p protocol, header, row string) (string, Total, error) {
 	t.Helper()
-	root := t.TempDir()
+	root := folder(t)
 	dir := filepath.Join(root, "a.out")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)

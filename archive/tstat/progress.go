@@ -155,13 +155,17 @@ func (l *ledger) read() error {
 	return nil
 }
 
-// begin makes sure that there is room for what is to be noted.
+// begin makes sure that there is room for what is to be noted, and that the file
+// is there after a power cut.
 func (l *ledger) begin() error {
 	if l.begun {
 		return nil
 	}
 	l.begun = true
-	return l.note(l.known)
+	if err := l.note(l.known); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(l.file.Name()))
 }
 
 // note writes down what was confirmed.

@@ -75,7 +75,7 @@ func noting(t testing.TB) *Options {
 	return o
 }
 
-// files returns the names of the hidden files of tstat_send's below root.
+// hidden returns the names of tstat_send's own files below root.
 func hidden(t *testing.T, root string) string {
 	t.Helper()
 	var all []string
@@ -164,7 +164,7 @@ func ports(t testing.TB, flows []string) (all []int) {
 // directory makes a directory with a TCP log.
 func directory(t testing.TB, text string) (root, path string) {
 	t.Helper()
-	root = t.TempDir()
+	root = folder(t)
 	path = filepath.Join(root, "a.out", tcp.logName())
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

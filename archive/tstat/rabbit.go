@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -49,7 +50,7 @@ func (c *Config) Rabbit() (*Rabbit, error) {
 	isSecure := s.errs == nil && s.truth("use_ssl", secure)
 	r.Broker.VHost, r.Queue, r.Exchange, r.RoutingKey = s.short("vhost"), s.short("queue"), s.short("exchange"), s.short("routing_key")
 	if v, ok := s.text("heartbeat"); ok {
-		r.Broker.Heartbeat = time.Duration(s.number("heartbeat", v, 1, 3600)) * time.Second
+		r.Broker.Heartbeat = time.Duration(s.number("heartbeat", v, 0, 65535)) * time.Second
 	}
 	r.Unknown = s.unknown()
 	if err := s.err(); err != nil {
@@ -88,7 +89,8 @@ func readArguments(text string) (map[string]any, error) {
 	var all map[string]any
 	dec := json.NewDecoder(bytes.NewReader([]byte(text)))
 	dec.UseNumber()
-	if err := dec.Decode(&all); err != nil || dec.More() {
+	err := dec.Decode(&all)
+	if _, behind := dec.Token(); err != nil || behind != io.EOF {
 		return nil, errors.New(`want an object in JSON, such as {"x-max-length": 1000}`)
 	}
 	for name, v := range all {

@@ -14,10 +14,22 @@ func options(t testing.TB, bits int64) *Options {
 	return &Options{Format: V068, Bits: bits, Sensor: "sensor.example", Forget: true, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 }
 
+// folder returns an empty directory: in memory where the system has that, because
+// marks and progress are synced, which takes a while on a disk that others use.
+func folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "owl") //nolint:usetesting // that is not there
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // copied returns a copy of a directory of testdata.
 func copied(t testing.TB, name string) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := folder(t)
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
 		t.Fatal(err)
 	}

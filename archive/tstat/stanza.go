@@ -116,15 +116,14 @@ func missing(transport string) error {
 	return fmt.Errorf("%s selected as transport, but there is no [%s] stanza", transport, transport)
 }
 
-// LogValue tells all that is in the config, but for secrets: what a key is whose
-// name begins with _, or has password in it, and a specification.
+// LogValue tells all that is in the config, but for secrets.
 func (c *Config) LogValue() slog.Value {
 	var all []slog.Attr
 	for name, values := range c.stanzas {
 		var keys []slog.Attr
 		for _, key := range c.own(name) {
 			v := values[key]
-			if strings.HasPrefix(key, "_") || strings.Contains(key, "password") || key == specKey && !strings.HasPrefix(v, "@") {
+			if isSecret(key, v) {
 				v = "***"
 			}
 			keys = append(keys, slog.String(key, v))
@@ -133,6 +132,19 @@ func (c *Config) LogValue() slog.Value {
 	}
 	slices.SortFunc(all, func(a, b slog.Attr) int { return strings.Compare(a.Key, b.Key) })
 	return slog.GroupValue(all...)
+}
+
+// isSecret reports whether a value may have a secret in it: a password, a member
+// whose name begins with _, as those of archivers do, headers, a specification, or
+// a URL with a name in it.
+func isSecret(key, v string) bool {
+	switch {
+	case strings.HasPrefix(key, "_"), strings.Contains(key, "password"), key == "headers":
+		return true
+	case key == specKey:
+		return !strings.HasPrefix(v, "@")
+	}
+	return strings.Contains(v, `"_`) || strings.Contains(v, "://") && strings.Contains(v, "@")
 }
 
 // toJSON returns a value as the data of an archiver have it: JSON as it is, yes

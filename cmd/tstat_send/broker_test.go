@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -17,7 +18,9 @@ import (
 // A world is a broker, and one who looks what is in its queues.
 type world struct {
 	*testserver.RabbitMQ
-	ca     *testserver.Authority
+	ca *testserver.Authority
+
+	mu     sync.Mutex // guards queues, which answers one question at a time
 	queues *amqp.Channel
 }
 
@@ -35,6 +38,8 @@ func (w *world) connect(t *testing.T) {
 // drain returns the messages of a queue, which is empty then.
 func (w *world) drain(t *testing.T, queue string) (all []amqp.Delivery) {
 	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for {
 		m, ok, err := w.queues.Get(queue, true)
 		if err != nil {
@@ -61,20 +66,26 @@ func TestBroker(t *testing.T) {
 	w := &world{ca: testserver.NewAuthority(t)}
 	w.RabbitMQ = testserver.StartRabbitMQ(t, w.ca)
 	w.connect(t)
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, *world)
-	}{
-		{"Golden", testGolden},
-		{"Refused", testBrokerRefuses},
-		{"TLS", testTLS},
-		{"Nack", testNack},
-		{"Cut", testCut},
-		{"Killed", testKilled},
-		{"BrokerKilled", testBrokerKilled}, // the last
-	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, w) })
-	}
+	t.Run("Alive", func(t *testing.T) {
+		for _, c := range []struct {
+			name string
+			test func(*testing.T, *world)
+		}{
+			{"Golden", testGolden},
+			{"Login", testLogin},
+			{"Refused", testBrokerRefuses},
+			{"TLS", testTLS},
+			{"Nack", testNack},
+			{"Cut", testCut},
+			{"Killed", testKilled},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				c.test(t, w)
+			})
+		}
+	})
+	t.Run("BrokerKilled", func(t *testing.T) { testBrokerKilled(t, w) })
 }
 
 // What arrives is what the original sends, properties and body.
@@ -130,11 +141,13 @@ func (p *place) fails(t *testing.T, line, want string) {
 
 // What the broker refuses is said in one line, and once it does not all is sent.
 func testBrokerRefuses(t *testing.T, w *world) {
-	if _, err := w.queues.QueueDeclare("transient", false, false, false, false, nil); err != nil {
+	w.mu.Lock()
+	_, err := w.queues.QueueDeclare("transient", false, false, false, false, nil)
+	w.mu.Unlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ config, want string }{
-		{w.config("q", "password=wrong"), `Exception (403) Reason: "username or password not allowed"`},
 		{w.config("q", "vhost=nowhere"), "NOT_ALLOWED - vhost nowhere not found"},
 		{w.config("q", "routing_key=nobody"), "no queue takes the message: 312 NO_ROUTE"},
 		{w.config("q", "exchange=nowhere"), "NOT_FOUND - no exchange 'nowhere' in vhost '/'"},
@@ -142,13 +155,25 @@ func testBrokerRefuses(t *testing.T, w *world) {
 		{w.config("absent", "[rabbit_queue_options]", "passive = True"), "failed to declare the queue absent: Exception (404)"},
 		{w.config("q", "use_ssl=True"), "tls: first record does not look like a TLS handshake"},
 	} {
-		p := newPlace(t, c.config, small)
-		p.fails(t, "-d w -c c.ini -T 0 -D", c.want)
-		p.configure(t, w.config("after", "[rabbit_queue_options]", "durable = False", "passive = no", "auto_delete ="))
-		p.succeeds(t, "-d w -c c.ini -T 0")
-		if got := w.drain(t, "after"); len(got) != 1 {
-			t.Errorf("%d messages, want 1", len(got))
-		}
+		testRefusal(t, w, c.config, "after", c.want)
+	}
+}
+
+// A broker is silent for 3 s before it refuses a login.
+func testLogin(t *testing.T, w *world) {
+	testRefusal(t, w, w.config("q", "password=wrong"), "after_login", `Exception (403) Reason: "username or password not allowed"`)
+}
+
+// testRefusal runs the program with a config that the broker refuses, and then with
+// one that it takes, so that all arrives in the queue after.
+func testRefusal(t *testing.T, w *world, config, after, want string) {
+	t.Helper()
+	p := newPlace(t, config, small)
+	p.fails(t, "-d w -c c.ini -T 0 -D", want)
+	p.configure(t, w.config(after, "[rabbit_queue_options]", "durable = False", "passive = no", "auto_delete ="))
+	p.succeeds(t, "-d w -c c.ini -T 0")
+	if got := w.drain(t, after); len(got) != 1 {
+		t.Errorf("%d messages, want 1", len(got))
 	}
 }
 

@@ -153,6 +153,7 @@ func TestRefused(t *testing.T) {
 		{"21 unset", "-d w -c c.ini -N", ini("password=${NOBODY}"), 1, "config c.ini: [rabbit] password: the environment has no NOBODY, and there is no other value"},
 		{"30", "-d w -c c.ini", ini("port=1"), 1, "failed to connect to 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},
 		{"38", "-d w -c c.ini -N", ini("[rabbit_queue_options]", "arguments = {x}"), 1, `config c.ini: [rabbit_queue_options] arguments: want an object in JSON, such as {"x-max-length": 1000}`},
+		{"38 more", "-d w -c c.ini -N", ini("[rabbit_queue_options]", `arguments = {"x": 1}}`), 1, `config c.ini: [rabbit_queue_options] arguments: want an object in JSON, such as {"x-max-length": 1000}`},
 		{"39", "-d w -c c.ini -N", ini("[rabbit_queue_options]", "colour = blue"), 1, "config c.ini: [rabbit_queue_options] colour: is unknown: want one of passive, durable, exclusive, auto_delete, arguments"},
 		{"41 unknown", "-d w -c c.ini -N", ini("use_ssl=yes", "[ssl_options]", "ciphers = HIGH"), 1, "config c.ini: [ssl_options] ciphers: is unknown: want one of ca_certs, certfile, keyfile, server_hostname, cert_reqs"},
 		{"transport", "-d w -c c.ini -N -t http", ini(), 1, "config c.ini: http selected as transport, but there is no [http] stanza"},
@@ -217,9 +218,10 @@ func TestDump(t *testing.T) {
 // -v tells of the config, without its secrets.
 func TestVerbose(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, ini()+"[http]\n_url = http://sesame/\nbind = here\nspec = {sesame}\n", small)
+	p := newPlace(t, ini("[http]", "_url = http://sesame/", "bind = here", "spec = {sesame}", `headers = {"Authorization": "sesame"}`,
+		"[esmond]", "url = https://me:sesame@there/", `transform = {"_key": "sesame"}`), small)
 	_, stderr := p.succeeds(t, "-d w -c c.ini -N -v")
-	for _, want := range []string{"rabbit.password=***", "rabbit.username=guest", "http._url=***", "http.bind=here", "http.spec=***", "confirmed flows=4"} {
+	for _, want := range []string{"rabbit.password=***", "rabbit.username=guest", "http._url=***", "http.bind=here", "http.headers=***", "http.spec=***", "esmond.url=***", "confirmed flows=4"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("there is no %s in\n%s", want, stderr)
 		}
