@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -184,17 +185,16 @@ func TestHere(t *testing.T) {
 
 // FuzzQueue: whatever the kernel says, nothing is read beyond it.
 func FuzzQueue(f *testing.F) {
-	if all, err := ask(unix.RTM_GETQDISC, unix.NLM_F_DUMP, make([]byte, sizeofTcMsg)); err == nil {
+	if all, err := dump(unix.RTM_GETQDISC, &nl.TcMsg{}); err == nil {
 		for _, m := range all {
-			f.Add(m.Data)
+			f.Add(m)
 		}
 	}
 	for kind := range params {
-		f.Add(append(make([]byte, sizeofTcMsg), append([]byte{byte(5 + len(kind)), 0, 1, 0}, kind+"\x00"...)...))
+		f.Add(append(make([]byte, nl.SizeofTcMsg), append([]byte{byte(5 + len(kind)), 0, 1, 0}, kind+"\x00"...)...))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		readRoute(b)
-		if len(b) >= sizeofTcMsg {
+		if len(b) >= nl.SizeofTcMsg {
 			readQueue("qdisc", b)
 			readQueue("class", b)
 		}
@@ -222,12 +222,12 @@ func message(kind string, options []byte) []byte {
 		b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
 		return append(b, make([]byte, (4-len(value)%4)%4)...)
 	}
-	b := make([]byte, sizeofTcMsg)
+	b := make([]byte, nl.SizeofTcMsg)
 	binary.NativeEndian.PutUint32(b[8:], 0x8005<<16)
 	binary.NativeEndian.PutUint32(b[12:], parentRoot)
 	binary.NativeEndian.PutUint32(b[16:], 2)
-	b = attribute(b, tcaKind, []byte(kind+"\x00"))
-	return attribute(b, tcaOptions, options)
+	b = attribute(b, nl.TCA_KIND, []byte(kind+"\x00"))
+	return attribute(b, nl.TCA_OPTIONS, options)
 }
 
 // nested returns attributes with a number each.

@@ -5,65 +5,25 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"syscall"
-	"time"
-	"unsafe"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	netlinkTimeout = 2 * time.Second
-	netlinkBuffer  = 64 << 10
-	maxMessages    = 1 << 16 // of one answer
-	typeMask       = 0x3fff  // NLA_TYPE_MASK: an attribute's type without its flags
-)
+// typeMask is NLA_TYPE_MASK: an attribute's type without its flags.
+const typeMask = 0x3fff
 
-// ask sends one request to the kernel's rtnetlink and returns the messages of the
-// answer: many if the request says that it is a dump.
-func ask(kind uint16, flags uint16, body []byte) ([]syscall.NetlinkMessage, error) {
-	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+// dump asks the kernel's rtnetlink for all there is of a kind, of the interface
+// that the request names.
+func dump(kind int, request nl.NetlinkRequestData) ([][]byte, error) {
+	r := nl.NewNetlinkRequest(kind, unix.NLM_F_DUMP)
+	r.AddData(request)
+	all, err := r.Execute(unix.NETLINK_ROUTE, 0)
+	if errors.Is(err, nl.ErrDumpInterrupted) { // something changed meanwhile
+		err = nil
 	}
-	defer unix.Close(s)
-	timeout := unix.NsecToTimeval(int64(netlinkTimeout))
-	if err := unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return nil, os.NewSyscallError("setsockopt", err)
-	}
-	request := make([]byte, unix.NLMSG_HDRLEN, unix.NLMSG_HDRLEN+len(body))
-	*(*unix.NlMsghdr)(unsafe.Pointer(&request[0])) = unix.NlMsghdr{
-		Len: uint32(cap(request)), Type: kind, Flags: unix.NLM_F_REQUEST | flags, Seq: 1,
-	}
-	if err := unix.Sendto(s, append(request, body...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, os.NewSyscallError("sendto", err)
-	}
-	var all []syscall.NetlinkMessage
-	buffer := make([]byte, netlinkBuffer)
-	for len(all) < maxMessages {
-		n, _, err := unix.Recvfrom(s, buffer, 0)
-		if err != nil {
-			return nil, os.NewSyscallError("recvfrom", err)
-		}
-		messages, err := syscall.ParseNetlinkMessage(append([]byte(nil), buffer[:n]...))
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range messages {
-			switch {
-			case m.Header.Type == unix.NLMSG_DONE:
-				return all, nil
-			case m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4:
-				return nil, os.NewSyscallError("rtnetlink", syscall.Errno(-int32(binary.NativeEndian.Uint32(m.Data))))
-			}
-			all = append(all, m)
-			if flags&unix.NLM_F_DUMP == 0 {
-				return all, nil
-			}
-		}
-	}
-	return nil, errors.New("rtnetlink: an answer without an end")
+	return all, err
 }
 
 // attributes reads the attributes that b is; the last of a type counts.
@@ -88,66 +48,47 @@ type route struct {
 
 // routeTo asks which way packets to an address go.
 func routeTo(to netip.Addr) (*route, error) {
-	family := unix.AF_INET6
-	if to.Is4() {
-		family = unix.AF_INET
-	}
-	b := make([]byte, unix.SizeofRtMsg)
-	b[0], b[1] = byte(family), byte(to.BitLen())
-	address := to.AsSlice()
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(address)))
-	b = binary.NativeEndian.AppendUint16(b, unix.RTA_DST)
-	b = append(b, address...)
-	messages, err := ask(unix.RTM_GETROUTE, 0, b)
+	found, err := netlink.RouteGet(to.AsSlice())
 	if err != nil {
 		return nil, err
 	}
-	if len(messages) == 0 {
+	if len(found) == 0 {
 		return nil, errors.New("rtnetlink: no route")
 	}
-	return readRoute(messages[0].Data), nil
+	return routeOf(&found[0]), nil
 }
 
-// readRoute reads a message about a route.
-func readRoute(b []byte) *route {
-	if len(b) < unix.SizeofRtMsg {
-		return &route{}
+// routeOf takes of a route what is wanted: of several ways the first.
+func routeOf(r *netlink.Route) *route {
+	index, gateway, via := r.LinkIndex, r.Gw, r.Via
+	if index == 0 && len(r.MultiPath) > 0 {
+		first := r.MultiPath[0]
+		index, gateway, via = first.LinkIndex, first.Gw, first.Via
 	}
-	a := attributes(b[unix.SizeofRtMsg:])
-	r := &route{index: int(native32(a[unix.RTA_OIF]))}
-	r.gateway, _ = netip.AddrFromSlice(a[unix.RTA_GATEWAY])
-	r.source, _ = netip.AddrFromSlice(a[unix.RTA_PREFSRC])
-	if via := a[unix.RTA_VIA]; len(via) > 2 { // of another family than the route
-		r.gateway, _ = netip.AddrFromSlice(via[2:])
+	if other, ok := via.(*netlink.Via); ok { // of another family than the route
+		gateway = other.Addr
 	}
-	if paths := a[unix.RTA_MULTIPATH]; r.index == 0 && len(paths) >= unix.SizeofRtNexthop {
-		// Of several ways the first.
-		r.index = int(native32(paths[4:]))
-		n := min(max(int(binary.NativeEndian.Uint16(paths)), unix.SizeofRtNexthop), len(paths))
-		r.gateway, _ = netip.AddrFromSlice(attributes(paths[unix.SizeofRtNexthop:n])[unix.RTA_GATEWAY])
-	}
-	return r
+	return &route{index, addr(gateway), addr(r.Src)}
+}
+
+func addr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
 }
 
 // defaultGateways returns where packets go that have no way of their own.
 func defaultGateways() []gateway {
 	var all []gateway
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		messages, err := ask(unix.RTM_GETROUTE, unix.NLM_F_DUMP, append([]byte{family}, make([]byte, unix.SizeofRtMsg-1)...))
-		if err != nil {
-			continue
-		}
-		for _, m := range messages {
-			// Octet 1 is the length of the prefix, octet 4 the table.
-			if len(m.Data) < unix.SizeofRtMsg || m.Data[1] != 0 || m.Data[4] != unix.RT_TABLE_MAIN {
-				continue
-			}
-			r := readRoute(m.Data)
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		// What changes while it is listed may be listed or not.
+		_ = netlink.RouteListFilteredIter(family, &netlink.Route{}, netlink.RT_FILTER_DST, func(found netlink.Route) bool {
+			r := routeOf(&found)
 			link, err := net.InterfaceByIndex(r.index)
 			if err == nil && r.gateway.IsValid() && link.Name != "lo" {
 				all = append(all, gateway{r.gateway.String(), link.Name})
 			}
-		}
+			return true
+		})
 	}
 	return all
 }

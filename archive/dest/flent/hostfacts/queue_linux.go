@@ -2,24 +2,17 @@ package hostfacts
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// Attributes of queues (linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h).
-const (
-	tcaKind     = 1
-	tcaOptions  = 2
-	tcaStats2   = 7
-	statsBasic  = 1
-	statsQueue  = 3
-	sizeofTcMsg = 20
-	parentRoot  = 0xffffffff
-)
+// parentRoot is the parent of a discipline that is an interface's own.
+const parentRoot = netlink.HANDLE_ROOT
 
 // A counted queue is one with what has gone through it.
 type countedQueue struct {
@@ -30,9 +23,7 @@ type countedQueue struct {
 // queues returns the queueing disciplines of an interface (RTM_GETQDISC), or the
 // classes of them (RTM_GETTCLASS).
 func queues(index int, kind uint16) ([]countedQueue, error) {
-	b := make([]byte, sizeofTcMsg)
-	binary.NativeEndian.PutUint32(b[4:], uint32(index))
-	messages, err := ask(kind, unix.NLM_F_DUMP, b)
+	messages, err := dump(int(kind), &nl.TcMsg{Ifindex: int32(index)})
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +33,8 @@ func queues(index int, kind uint16) ([]countedQueue, error) {
 	}
 	var all []countedQueue
 	for _, m := range messages {
-		if len(m.Data) >= sizeofTcMsg && native32(m.Data[4:]) == uint32(index) {
-			all = append(all, readQueue(word, m.Data))
+		if len(m) >= nl.SizeofTcMsg && native32(m[4:]) == uint32(index) {
+			all = append(all, readQueue(word, m))
 		}
 	}
 	return all, nil
@@ -62,8 +53,8 @@ func splitQueues(all []countedQueue) (queues []queue, statistics []string) {
 // beginning.
 func readQueue(word string, b []byte) countedQueue {
 	handle, parent, info := native32(b[8:]), native32(b[12:]), native32(b[16:])
-	a := attributes(b[sizeofTcMsg:])
-	q := countedQueue{queue: queue{Name: strings.TrimRight(string(a[tcaKind]), "\x00"), Params: make(map[string]string)}}
+	a := attributes(b[nl.SizeofTcMsg:])
+	q := countedQueue{queue: queue{Name: strings.TrimRight(string(a[nl.TCA_KIND]), "\x00"), Params: make(map[string]string)}}
 	q.ID, q.Parent = handleText(handle), handleText(parent)
 	where := "parent " + q.Parent
 	if parent == parentRoot {
@@ -77,9 +68,9 @@ func readQueue(word string, b []byte) countedQueue {
 	if word == "qdisc" && info > 1 {
 		put("refcnt", strconv.Itoa(int(info)))
 	}
-	describe(q.Name, word, a[tcaOptions], put)
-	s := attributes(a[tcaStats2])
-	basic, more := s[statsBasic], s[statsQueue]
+	describe(q.Name, word, a[nl.TCA_OPTIONS], put)
+	s := attributes(a[nl.TCA_STATS2])
+	basic, more := s[nl.TCA_STATS_BASIC], s[nl.TCA_STATS_QUEUE]
 	sent := uint32(0)
 	if len(basic) >= 12 {
 		sent = native32(basic[8:])
@@ -239,24 +230,21 @@ func describeNetem(options []byte, put func(name, value string)) {
 	}
 }
 
-// sizeofRateSpec is the size of a struct tc_ratespec, whose last member, behind 8
-// octets, is the rate.
-const sizeofRateSpec = 12
-
 // describeTBF reads a struct tc_tbf_qopt, rate, peak rate, limit, buffer, mtu, and
-// what is beside it.
+// what is beside it. A rate is the last member of its struct tc_ratespec, behind 8
+// octets.
 func describeTBF(options []byte, put func(name, value string)) {
 	const parms, rate64, burst = 1, 4, 6
 	a := attributes(options)
 	q := a[parms]
-	if len(q) < 2*sizeofRateSpec+12 {
+	if len(q) < nl.SizeofTcTbfQopt {
 		return
 	}
 	put("rate", rateText(cmp.Or(native64(a[rate64]), uint64(native32(q[8:])))))
 	if b := native32(a[burst]); b > 0 {
 		put("burst", octetsText(uint64(b)))
 	}
-	put("limit", octetsText(uint64(native32(q[2*sizeofRateSpec:]))))
+	put("limit", octetsText(uint64(native32(q[2*nl.SizeofTcRateSpec:]))))
 }
 
 // describeHTBClass reads a struct tc_htb_opt, rate, ceil, buffer, cbuffer,
@@ -265,12 +253,12 @@ func describeHTBClass(options []byte, put func(name, value string)) {
 	const parms, rate64, ceil64 = 1, 6, 7
 	a := attributes(options)
 	q := a[parms]
-	if len(q) < 2*sizeofRateSpec+20 {
+	if len(q) < nl.SizeofTcHtbCopt {
 		return
 	}
-	put("prio", number(native32(q[2*sizeofRateSpec+16:])))
+	put("prio", number(native32(q[2*nl.SizeofTcRateSpec+16:])))
 	put("rate", rateText(cmp.Or(native64(a[rate64]), uint64(native32(q[8:])))))
-	put("ceil", rateText(cmp.Or(native64(a[ceil64]), uint64(native32(q[sizeofRateSpec+8:])))))
+	put("ceil", rateText(cmp.Or(native64(a[ceil64]), uint64(native32(q[nl.SizeofTcRateSpec+8:])))))
 }
 
 func number(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
