@@ -163,7 +163,7 @@ func TestOdd(t *testing.T) {
 // What is told of lines that cannot be read, and how often.
 func TestTold(t *testing.T) {
 	t.Parallel()
-	root, _ := directory(t, lines(t, 1)+strings.Repeat("x\n", 15))
+	root, _ := directory(t, lines(1)+strings.Repeat("x\n", 15))
 	var log recorder
 	o := options(t, 0)
 	o.Log = log.logger()
@@ -279,7 +279,7 @@ func FuzzLog(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(text, false)
-	f.Add([]byte(lines(f, 1, 2)), false)
+	f.Add([]byte(lines(1, 2)), false)
 	f.Add([]byte("c_ip c_port s_ip s_port c_first_abs s_first_abs c_durat s_durat c_bytes_all s_bytes_all c_pkts_all s_pkts_all\n1 2 3 4 5 6 7 8 9 10 11 12\n"), true)
 	f.Add([]byte("a \n\n\r\n \n\x00\n"), true)
 	f.Fuzz(func(t *testing.T, text []byte, isUDP bool) {
