@@ -284,12 +284,15 @@ func TestOpenAPI(t *testing.T) {
 		seen[a.do(t, method, url, body, headers...).described] = true
 	}
 	number := 0
-	for _, url := range []string{"/esmond/perfsonar/", prefix, uri, uri + "histogram-owdelay", uri + "histogram-owdelay/base", uri + "histogram-owdelay/statistics/300"} {
-		ask("OPTIONS", url, "")
-		ask("GET", url, "")
-		ask("GET", url, "", "Authorization", "Token x")
-		ask("GET", url, "", "Accept", "text/html")
-		ask("GET", url+"?format=xml", "")
+	urls := []string{"/esmond/perfsonar/", prefix, uri, uri + "histogram-owdelay", uri + "histogram-owdelay/base", uri + "histogram-owdelay/statistics/300"}
+	for _, url := range urls {
+		for _, method := range []string{"OPTIONS", "GET"} {
+			ask(method, url, "")
+			ask(method, url, "", "Authorization", "Token x")
+			ask(method, url, "", "Accept", "text/html")
+			ask(method, url+"?format=xml", "")
+			ask(method, url+"?x=%zz", "")
+		}
 		ask("GET", url+"?time=x", "")
 		ask("GET", url+"?limit=x", "")
 		ask("GET", url+"?format=csv", "")
@@ -313,6 +316,8 @@ func TestOpenAPI(t *testing.T) {
 		ask(c.method, c.url, c.good(), a.guide()...)
 		ask(c.method, c.url, body)
 		ask(c.method, c.url, "x", a.token()...)
+		ask(c.method, c.url, "x", append(a.token(), "Accept", "text/html")...)
+		ask(c.method, c.url+"?format=xml", "x", a.token()...)
 		ask(c.method, c.url, long, a.token()...)
 		slow := httptest.NewRequest(c.method, c.url, iotest.ErrReader(os.ErrDeadlineExceeded))
 		seen[a.send(t, slow, "", a.token()...).described] = true
@@ -326,14 +331,15 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	number++
-	ask("GET", prefix, "")
-	ask("GET", uri, "")
-	ask("GET", uri+"histogram-owdelay", "")
-	ask("GET", uri+"histogram-owdelay/base", "")
-	ask("GET", uri+"histogram-owdelay/statistics/300", "")
+	unknown := []string{"Authorization", "Token " + strings.Repeat("0", 40), "Content-Type", typeJSON}
+	for _, url := range urls {
+		ask("OPTIONS", url, "", unknown...)
+		ask("GET", url, "", unknown...)
+	}
 	ask("POST", prefix, between("192.0.2.77", "192.0.2.78"), a.token()...)
 	ask("PUT", uri, points("packet-count-sent", number), a.token()...)
 	ask("POST", uri, points("packet-count-sent", number), a.token()...)
+	ask("POST", uri+"packet-count-sent", "{}", unknown...)
 	ask("POST", uri+"packet-count-sent/base", `{"ts": 9, "val": 1}`, a.token()...)
 	ask("POST", uri+"packet-count-sent/base/0", `{"ts": 9, "val": 1}`, a.token()...)
 
