@@ -57,7 +57,7 @@ func Archiver(s *archive.Spec, open archive.Opener) (Transport, error) {
 	case s.URIHost != "":
 		return nil, errors.New("/uri-host: want none: flows have no addresses of tasks and runs")
 	case s.Raw:
-		return nil, errors.New("/output-raw: want none: logs of flows have no packets")
+		return nil, errors.New("/output-raw: it wants packets, which logs of flows do not have")
 	}
 	d, err := open(s)
 	if err != nil {

@@ -159,6 +159,7 @@ func TestRefused(t *testing.T) {
 		{"transport", "-d w -c c.ini -N -t http", ini(), 1, "config c.ini: http selected as transport, but there is no [http] stanza"},
 		{"transport data", "-d w -c c.ini -N -t http", "[http]\nops = x\n_url = http://u:sesame@127.0.0.1/\n", 1, "config c.ini: [http] /data/ops: is unknown: want one of "},
 		{"transport spec", "-d w -c c.ini -N -t http", "[http]\nspec = {\"archiver\": \"tcp\", \"data\": {}}\n", 1, `config c.ini: [http] spec: /archiver: "tcp": want "http"`},
+		{"transport flent", "-d w -c c.ini -N -t flent", "[flent]\ndir = x\n", 1, "config c.ini: [flent] /output-raw: it wants packets, which logs of flows do not have"},
 		{"transport ttl", "-d w -c c.ini -N -t http", "[http]\nspec = {\"archiver\": \"http\", \"ttl\": \"PT1H\", \"data\": {}}\n", 1, "config c.ini: [http] /ttl: want none: what was not delivered stays in its log"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
