@@ -53,9 +53,13 @@ archive: {store: new/archive.db, listen: "%s", retention: "*=%s"}
 		_, before := archivingtest.SumsOf(t, sums(way))
 		own.Await(t, query, before)
 	}
-	if st := a.status(t); len(st.Archives) != 1 || st.Archives[0].Name != "archive" || st.Archives[0].Delivered < 4 || st.Archives[0].Dead != 0 {
-		t.Errorf("status: %+v", st.Archives)
-	}
+	testprog.Until(t, "the archive among those of the status", func() error {
+		st := a.status(t)
+		if len(st.Archives) != 1 || st.Archives[0].Name != "archive" || st.Archives[0].Delivered < 4 || st.Archives[0].Dead != 0 {
+			return fmt.Errorf("%+v", st.Archives)
+		}
+		return nil
+	})
 	body := testprog.Scrape(t, a.metrics)
 	for _, want := range []string{`owl_archive_delivered_total{destination="archive"} `, "owl_store_requests_active "} {
 		if !strings.Contains(body, want) {
