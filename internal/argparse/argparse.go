@@ -175,7 +175,7 @@ func (all Options) begun(name string) (found []*Option) {
 		switch {
 		case o.Letter != "" && name == "-"+o.Letter, name == "--"+o.Name:
 			return []*Option{o}
-		case len(name) > 2 && !o.Whole && strings.HasPrefix("--"+o.Name, name):
+		case len(name) > 1 && !o.Whole && strings.HasPrefix("--"+o.Name, name):
 			found = append(found, o)
 		}
 	}

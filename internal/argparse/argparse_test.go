@@ -54,6 +54,8 @@ func TestParse(t *testing.T) {
 		"-5":                     "-5",
 		"--s":                    "ambiguous option: --s could match --sensor, --single",
 		"--s=x|-h":               "ambiguous option: --s=x could match --sensor, --single",
+		"-=x":                    "-=x",
+		"--=x":                   "ambiguous option: --=x could match --help, --directory, --threshold, --transport, --sensor, --single, --no-transport, --verbose",
 		"-d":                     "argument -d/--directory: expected one argument",
 		"-d|-N":                  "argument -d/--directory: expected one argument",
 		"-S|-x":                  "argument -S/--sensor: expected one argument",
