@@ -74,7 +74,7 @@ func Cull(ctx context.Context, root string, o *CullOptions) (removed int, err er
 		}
 	}
 	if failed > 0 {
-		return removed, fmt.Errorf("%d directories were not removed", failed)
+		return removed, fmt.Errorf("directories that were not removed: %d", failed)
 	}
 	return removed, nil
 }

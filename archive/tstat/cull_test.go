@@ -147,7 +147,7 @@ func TestCullFails(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Chmod(inside, 0o755) })
 	n, err := Cull(t.Context(), root, &CullOptions{TTL: 48 * time.Hour, Now: now, Log: discard})
-	if n != 2 || fmt.Sprint(err) != "1 directories were not removed" {
+	if n != 2 || fmt.Sprint(err) != "directories that were not removed: 1" {
 		t.Errorf("%d removed, %v", n, err)
 	}
 	if done, err := isProcessed(filepath.Join(root, "a_old.out")); !done || err != nil {

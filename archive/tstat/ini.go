@@ -53,8 +53,8 @@ func ReadConfig(path string, getenv func(name string) (value string, ok bool)) (
 	return c, nil
 }
 
-// ParseConfig reads the text of a config file. The error is in one line, with the number of
-// the one that is wrong, and tells no value.
+// ParseConfig reads the text of a config file. The error is in one line, with the
+// number of the one that is wrong, and tells no value.
 func ParseConfig(text string, getenv func(name string) (value string, ok bool)) (*Config, error) {
 	if len(text) > maxConfig {
 		return nil, fmt.Errorf("want at most %d octets", maxConfig)

@@ -154,7 +154,7 @@ func TestOdd(t *testing.T) {
 	for _, name := range []string{"c_bytes_uniq", "s_bytes_uniq", "c_pkts_data", "durat", "first", "last"} {
 		header := strings.Replace(" "+strings.Join(columns, " "), " "+name+" ", " x ", 1)
 		_, total, err := message(t, options(t, 0), tcp, header[1:], strings.Join(good, " "))
-		if fmt.Sprint(err) != "1 directories were not processed" || total.Failed != 1 {
+		if fmt.Sprint(err) != "directories that were not processed: 1" || total.Failed != 1 {
 			t.Errorf("without %s: %+v, %v", name, total, err)
 		}
 	}

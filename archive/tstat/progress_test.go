@@ -261,18 +261,36 @@ func TestGrowing(t *testing.T) {
 	}
 }
 
-// A progress that cannot be noted ends the run; one that cannot even begin ends
-// it before anything is sent.
+// Where progress cannot be noted nothing is sent, and if that turns out only when
+// a slice is confirmed the run ends.
 func TestLedgerFails(t *testing.T) {
 	t.Parallel()
 	root, path := directory(t, lines(upTo(1, 10)...))
-	if err := os.Mkdir(filepath.Join(filepath.Dir(path), progressName), 0o755); err != nil {
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(filepath.Join(dir, progressName), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var r receiver
 	total, err := Send(t.Context(), root, &r, noting(t))
 	if err == nil || total.Failed != 1 || len(r.slices) != 0 {
 		t.Errorf("%+v, %v, %d slices", total, err, len(r.slices))
+	}
+	if err := os.Remove(filepath.Join(dir, progressName)); err != nil {
+		t.Fatal(err)
+	}
+	for _, begun := range []bool{false, true} {
+		l, err := openLedger(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.begun = begun
+		l.file.Close()
+		s := &sender{options: noting(t), to: &r}
+		s.slice.body, s.slice.flows = []byte("[1"), 1
+		err = s.flush(t.Context(), l)
+		if _, fatal := errors.AsType[*fatalError](err); !fatal || begun != strings.Contains(err.Error(), "will be sent again") || begun != (len(r.slices) == 1) {
+			t.Errorf("begun %v: %v, %d slices", begun, err, len(r.slices))
+		}
 	}
 }
 
@@ -286,7 +304,7 @@ func TestBroken(t *testing.T) {
 	var r receiver
 	for range 2 {
 		total, err := Send(t.Context(), root, &r, noting(t))
-		if fmt.Sprint(err) != "1 directories were not processed" || total.Failed != 1 {
+		if fmt.Sprint(err) != "directories that were not processed: 1" || total.Failed != 1 {
 			t.Errorf("%+v, %v", total, err)
 		}
 		if d := cmp.Diff(twice(upTo(1, 61)), r.ports(t)); d != "" {

@@ -88,7 +88,7 @@ func Send(ctx context.Context, root string, to Transport, o *Options) (Total, er
 	case ctx.Err() != nil:
 		return s.total, context.Cause(ctx)
 	case s.total.Failed > 0:
-		return s.total, fmt.Errorf("%d directories were not processed", s.total.Failed)
+		return s.total, fmt.Errorf("directories that were not processed: %d", s.total.Failed)
 	}
 	return s.total, nil
 }
