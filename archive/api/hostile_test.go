@@ -227,7 +227,7 @@ func TestStreams(t *testing.T) {
 	a := newArchive(t, 200_000, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	uri := a.register(t, registration)
 	a.manyPoints(t, uri, 5000)
-	get := func(ctx context.Context, w http.ResponseWriter) (aborted bool) {
+	get := func(ctx context.Context, w http.ResponseWriter, encoding string) (aborted bool) {
 		defer func() {
 			if mistake := recover(); mistake != nil {
 				err, _ := mistake.(error)
@@ -237,24 +237,27 @@ func TestStreams(t *testing.T) {
 				}
 			}
 		}()
-		a.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, uri+"histogram-owdelay/base?limit=5000", nil).WithContext(ctx))
+		r := httptest.NewRequest(http.MethodGet, uri+"histogram-owdelay/base?limit=5000", nil).WithContext(ctx)
+		r.Header.Set("Accept-Encoding", encoding)
+		a.handler.ServeHTTP(w, r)
 		return false
 	}
 	w := &pieces{ResponseRecorder: *httptest.NewRecorder()}
-	if get(t.Context(), w) || w.largest > held+1024 || w.n < 5 {
+	if get(t.Context(), w, "") || w.largest > held+1024 || w.n < 5 {
 		t.Errorf("%d pieces, the largest of %d octets", w.n, w.largest)
 	}
 	if n := len((&reply{body: w.Body.Bytes()}).list(t)); n != 5000 {
 		t.Errorf("%d points, want 5000", n)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	w = &pieces{ResponseRecorder: *httptest.NewRecorder(), first: cancel}
-	if !get(ctx, w) {
-		t.Error("an answer that broke off ended as if it were whole")
-	}
-	if !get(t.Context(), &pieces{ResponseRecorder: *httptest.NewRecorder(), broken: true}) {
-		t.Error("an answer that nobody took ended as if it were whole")
+	for _, encoding := range []string{"", "gzip"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if !get(ctx, &pieces{ResponseRecorder: *httptest.NewRecorder(), first: cancel}, encoding) {
+			t.Errorf("%q: an answer that broke off ended as if it were whole", encoding)
+		}
+		if !get(t.Context(), &pieces{ResponseRecorder: *httptest.NewRecorder(), broken: true}, encoding) {
+			t.Errorf("%q: an answer that nobody took ended as if it were whole", encoding)
+		}
 	}
 	if log.Len() > 0 {
 		t.Errorf("that a client goes is no fault of the archive's: %s", &log)
