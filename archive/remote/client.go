@@ -33,14 +33,20 @@ type Archive struct {
 	atOnce int   // how many values are asked for
 }
 
+// example is what an archive's URL looks like.
+const example = "a URL such as https://archive.example.net/esmond/perfsonar/archive/"
+
 // New returns the archive of a URL, which ends in /esmond/perfsonar/archive/ as a
 // rule; with nothing behind the host that is added. The client makes the requests.
 // Values are read up to a day after now: an archive may look through each year of a
 // longer time.
 func New(address string, client *http.Client, now time.Time) (*Archive, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("want a URL such as https://archive.example.net/esmond/perfsonar/archive/")
+	if err != nil {
+		return nil, errors.New("want " + example) // its own error has the password
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%.200s: want %s", u.Redacted(), example)
 	}
 	if strings.Trim(u.Path, "/") == "" {
 		u.Path = "/esmond/perfsonar/archive/"
@@ -58,11 +64,15 @@ func (a *Archive) String() string {
 }
 
 // get asks for a path below that of the archive, and reads the JSON of the answer.
-// It asks again, later and later, if the archive is not there or busy.
+// It asks again, later and later, if the archive is not there or busy. Errors name the
+// path; of which archive it is the caller knows.
 func (a *Archive) get(ctx context.Context, path string, query url.Values, into any) error {
 	wait := time.Second
 	for n := 1; ; n++ {
 		later, err := a.try(ctx, path, query, into)
+		if err != nil && path != "" {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 		if err == nil || later < 0 || n == tries || ctx.Err() != nil {
 			return err
 		}
@@ -82,7 +92,6 @@ func (a *Archive) try(ctx context.Context, path string, query url.Values, into a
 	if err != nil {
 		return -1, err
 	}
-	where := a.String() + path
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "owl")
 	resp, err := a.client.Do(req)
@@ -90,29 +99,30 @@ func (a *Archive) try(ctx context.Context, path string, query url.Values, into a
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // the address may have a password in it
 		}
-		return 0, fmt.Errorf("%s: %w", where, err)
+		return 0, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%s: %w", where, err)
+		return 0, err
 	case len(body) > maxAnswer:
-		return -1, fmt.Errorf("%s: an answer of more than %d octets", where, maxAnswer)
+		return -1, fmt.Errorf("an answer of more than %d octets", maxAnswer)
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return min(time.Duration(max(seconds, 0))*time.Second, patience), refusal(where, resp.StatusCode, body)
+		later = time.Duration(min(max(seconds, 0), int(patience/time.Second))) * time.Second
+		return later, refusal(resp.StatusCode, body)
 	case resp.StatusCode != http.StatusOK:
-		return -1, refusal(where, resp.StatusCode, body)
+		return -1, refusal(resp.StatusCode, body)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return -1, fmt.Errorf("%s: want the JSON of a measurement archive: %w", where, err)
+		return -1, fmt.Errorf("want the JSON of a measurement archive: %w", err)
 	}
 	return -1, nil
 }
 
 // refusal is the error of a status, with what the archive says of it.
-func refusal(where string, status int, body []byte) error {
+func refusal(status int, body []byte) error {
 	var said struct{ Detail, Error string }
 	_ = json.Unmarshal(body, &said) // an archive need not say anything
 	text := http.StatusText(status)
@@ -122,5 +132,5 @@ func refusal(where string, status int, body []byte) error {
 			break
 		}
 	}
-	return fmt.Errorf("%s: %d: %.200s", where, status, text)
+	return fmt.Errorf("%d: %.200s", status, text)
 }

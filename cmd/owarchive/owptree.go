@@ -69,11 +69,13 @@ func importTree(ctx context.Context, s *store.Store, root string, o treeOptions,
 			}
 		})
 	}
-	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+	// A link to a directory is one, which WalkDir takes for a file by its bare name.
+	start := strings.TrimRight(root, string(filepath.Separator)) + string(filepath.Separator)
+	err := filepath.WalkDir(start, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err != nil && path == root:
+		case err != nil && path == start:
 			return err
 		case err != nil:
 			t.failed(path, err)

@@ -115,12 +115,20 @@ func checkTree(t *testing.T, s *store.Store, dir string) {
 }
 
 // Names that are given are in the metadata, and the addresses are those of the
-// files.
+// files; a tree may be named by a link to it.
 func TestImportTreeNames(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)
 	o := treeOptions{Source: "rome.invalid", Destination: "oslo.invalid", Agent: "oslo.invalid"}
-	if err := importTree(t.Context(), s, "testdata/tree/receive", o, func(string) {}); err != nil {
+	there, err := filepath.Abs("testdata/tree/receive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(there, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := importTree(t.Context(), s, link, o, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	all, _, err := s.Search(t.Context(), &store.Filter{Limit: 10})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,8 +176,35 @@ func TestImportRemote(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
+	secret := strings.Replace(from.url, "http://", "http://u:sesame@", 1)
+	if got := runs(t, "--store", to, "import", secret); strings.Contains(got, "sesame") {
+		t.Errorf("the password is told: %s", got)
+	}
+	for path, why := range map[string]string{"/nowhere/": "404: ", "/?x=1": "want a URL such as "} {
+		p := testprog.Start(t, exec.Command("owarchive", "--store", to, "import", secret+path))
+		code := p.ExitCode(t)
+		said := strings.Replace(p.Stderr.String(), "xxxxx", "sesame", 1)
+		if want := "owarchive: " + secret + path + ": " + why; code != 1 || !strings.HasPrefix(said, want) || strings.Contains(p.Stderr.String()+p.Stdout.String(), "sesame") {
+			t.Errorf("code %d, %s, want %s without the password", code, p.Stderr, want)
+		}
+	}
 	if a, b := runs(t, "--store", to, "export"), runs(t, "--store", filepath.Join(dir, "from.db"), "export"); a != b {
 		t.Errorf("what is exported has become\n%s\nwant\n%s", a, b)
+	}
+}
+
+// TestImportHostile: what another archive says is not for the terminal to act upon.
+func TestImportHostile(t *testing.T) {
+	t.Parallel()
+	hostile := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, `{"detail": "\u001b[2Jgo\naway"}`)
+	}))
+	defer hostile.Close()
+	p := testprog.Start(t, exec.Command("owarchive", "--store", filepath.Join(t.TempDir(), "archive.db"), "import", hostile.URL))
+	want := "owarchive: " + hostile.URL + "/esmond/perfsonar/archive/: 403: ?[2Jgo?away\n"
+	if code := p.ExitCode(t); code != 1 || p.Stderr.String() != want {
+		t.Errorf("code %d, %q, want %q", code, p.Stderr, want)
 	}
 }
 

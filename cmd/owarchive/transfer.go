@@ -15,6 +15,7 @@ import (
 	"owl/archive/series"
 	"owl/archive/store"
 	"owl/internal/aside"
+	"owl/internal/table"
 )
 
 // export is the command of that name.
@@ -59,13 +60,15 @@ func (o *options) importAll(ctx context.Context, log *slog.Logger, stdin io.Read
 		return err
 	}
 	defer st.Close()
-	say := func(line string) { fmt.Fprintln(stdout, line) }
+	say := func(line string) { fmt.Fprintln(stdout, table.Plain(line)) }
 	failed := 0
 	for _, from := range o.operands {
 		err := o.importOne(ctx, st, from, stdin, say)
-		switch {
-		case err == nil:
+		if err == nil {
 			continue
+		}
+		err = plainError{err}
+		switch {
 		case ctx.Err() != nil, len(o.operands) == 1:
 			return err
 		}
@@ -77,6 +80,12 @@ func (o *options) importAll(ctx context.Context, log *slog.Logger, stdin io.Read
 	}
 	return nil
 }
+
+// A plainError is one of what others have said, which a terminal is not to act upon.
+type plainError struct{ error }
+
+func (e plainError) Error() string { return table.Plain(e.error.Error()) }
+func (e plainError) Unwrap() error { return e.error }
 
 // importOne imports what from is by its looks.
 func (o *options) importOne(ctx context.Context, st *store.Store, from string, stdin io.Reader, say func(string)) error {
@@ -115,18 +124,18 @@ func importLines(ctx context.Context, st *store.Store, r io.Reader, name string,
 func importRemote(ctx context.Context, st *store.Store, address string, say func(string)) error {
 	from, err := remote.New(address, &http.Client{Timeout: remoteTimeout}, time.Now())
 	if err != nil {
-		return err
+		return err // which does not tell the password, as the URL might
 	}
 	told := time.Now()
 	done, err := st.Copy(ctx, from, func(_ *series.Metadata, done store.Transferred) {
 		if now := time.Now(); now.Sub(told) >= treeProgress {
 			told = now
-			say(news(address, done))
+			say(news(from.String(), done))
 		}
 	})
-	say(news(address, done))
+	say(news(from.String(), done))
 	if err != nil {
-		return fmt.Errorf("%s: %w", address, err)
+		return fmt.Errorf("%v: %w", from, err)
 	}
 	return nil
 }
