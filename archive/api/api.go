@@ -44,9 +44,9 @@ type Options struct {
 	// Prefixes are the paths of the archive, with slashes around them; nil: esmond's
 	// two.
 	Prefixes []string
-	// AllowWrite are networks from which a write needs no key. The client's address
-	// is RemoteAddr of the request: whoever is in front sees to it that it is, and
-	// that it is nobody's claim.
+	// AllowWrite are networks from which a write needs no key, but for pages in a
+	// browser. The client's address is RemoteAddr of the request: whoever is in
+	// front sees to it that it is, and that it is nobody's claim.
 	AllowWrite []netip.Prefix
 	// MaxBody is how many octets a request may have; 0: [MaxBody].
 	MaxBody int64

@@ -245,6 +245,14 @@ func TestAuthorization(t *testing.T) {
 			}
 		}
 	}
+	r := httptest.NewRequest(http.MethodPut, uri, strings.NewReader(`{"data": []}`))
+	r.RemoteAddr = "198.51.100.7:1"
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Origin", "https://evil.example.net")
+	w := httptest.NewRecorder()
+	if a.handler.ServeHTTP(w, r); w.Code != http.StatusUnauthorized {
+		t.Errorf("from a page in a browser: status %d, want %d", w.Code, http.StatusUnauthorized)
+	}
 	if err := a.store.RevokeKey(t.Context(), "tests"); err != nil {
 		t.Fatal(err)
 	}

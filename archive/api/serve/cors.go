@@ -21,7 +21,8 @@ func CheckOrigin(s string) error {
 }
 
 // share lets pages of the origins use h from a browser. They have no cookies here
-// that it would send along: what writes needs a key.
+// that it would send along, and that it is in a network which may write helps none
+// of them: what writes needs a key.
 func share(origins []string, h http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return h

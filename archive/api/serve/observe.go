@@ -74,7 +74,7 @@ func (s *Server) observe(h http.Handler) http.Handler {
 			a.finish()
 			code := a.code
 			switch {
-			case mistake != nil || code == 0 && r.Context().Err() != nil:
+			case mistake != nil || a.cut || code == 0 && r.Context().Err() != nil:
 				code = gone
 			case code == 0:
 				code = http.StatusOK // of an answer that says nothing

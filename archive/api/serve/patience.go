@@ -62,6 +62,7 @@ type answer struct {
 	control *http.ResponseController
 	body    *body // nil: there is none
 	code    int   // 0: not yet
+	cut     bool  // not all of it was taken
 }
 
 // Unwrap lets a [http.ResponseController] find what it is about.
@@ -84,6 +85,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	a.arm(begun)
 	n, err := a.ResponseWriter.Write(p)
 	a.passed(begun, n)
+	a.cut = a.cut || err != nil && !errors.Is(err, http.ErrBodyNotAllowed)
 	_ = a.control.SetWriteDeadline(time.Time{}) // the time in which nobody writes is not the reader's
 	return n, err
 }

@@ -132,12 +132,16 @@ func occupying(h http.Handler) http.Handler {
 func (s *Server) bound(h http.Handler) http.Handler {
 	h = occupying(h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		wanted := []*turns{s.turns}
+		// Who waits for one of the few turns of large bodies keeps no other's meanwhile.
+		var wanted []*turns
 		if r.ContentLength < 0 || r.ContentLength >= largeBody { // what is not known may be large
 			wanted = append(wanted, s.large)
 		}
+		wanted = append(wanted, s.turns)
+		ctx, cancel := context.WithTimeout(r.Context(), patient)
+		defer cancel()
 		for _, t := range wanted {
-			done, ok := t.take(r.Context(), site(visitOf(r.Context()).client))
+			done, ok := t.take(ctx, site(visitOf(r.Context()).client))
 			if !ok {
 				s.counters.refused.Inc()
 				w.Header().Set("Retry-After", "5")

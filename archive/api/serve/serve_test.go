@@ -385,6 +385,46 @@ func TestLargeBodies(t *testing.T) {
 	})
 }
 
+// TestLargeBodiesOfOne: however many large bodies a host sends, its small requests
+// have their turns.
+func TestLargeBodiesOfOne(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		let := make(chan struct{})
+		s := server(t, func(_ http.ResponseWriter, r *http.Request) {
+			if r.ContentLength != 0 {
+				<-let
+			}
+		}, Options{Requests: 8})
+		answers := make(chan int, 100)
+		send := func(length int64) {
+			r := httptest.NewRequest(http.MethodPut, "/esmond/", nil)
+			r.ContentLength = length
+			go func() { answers <- ask(s, r).Code }()
+			time.Sleep(time.Millisecond)
+		}
+		begun := time.Now()
+		for range 10 {
+			send(-1)
+		}
+		send(0)
+		if code := <-answers; code != http.StatusOK || time.Since(begun) > patient/2 {
+			t.Errorf("a small one: %d after %v", code, time.Since(begun))
+		}
+		for i := range 10 {
+			want := http.StatusServiceUnavailable
+			if i == 8 { // those that have no turn are gone
+				close(let)
+			}
+			if i >= 8 {
+				want = http.StatusOK
+			}
+			if code := <-answers; code != want {
+				t.Errorf("large one %d: %d, want %d", i, code, want)
+			}
+		}
+	})
+}
+
 // TestDrain: at the end what is being answered is answered, who is told what
 // happens is told no more, and nobody else is let in.
 func TestDrain(t *testing.T) {

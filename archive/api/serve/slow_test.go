@@ -7,9 +7,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"owl/internal/bubble"
 )
@@ -100,7 +103,7 @@ func TestBodyThatNobodyReads(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		took := make(chan time.Duration, 1)
-		p, _ := running(t, server(t, func(w http.ResponseWriter, _ *http.Request) {
+		s := server(t, func(w http.ResponseWriter, _ *http.Request) {
 			begun := time.Now()
 			part := make([]byte, 64<<10)
 			for {
@@ -109,7 +112,8 @@ func TestSlowReader(t *testing.T) {
 					return
 				}
 			}
-		}, Options{}))
+		}, Options{})
+		p, end := running(t, s)
 		conn := p.dial(t, "192.0.2.1")
 		fmt.Fprint(conn, "GET /esmond/perfsonar/archive/ HTTP/1.1\r\nHost: archive\r\n\r\n")
 		for one := make([]byte, 1); ; {
@@ -120,6 +124,12 @@ func TestSlowReader(t *testing.T) {
 		}
 		if got := <-took; got < grace-time.Second || got > grace+time.Second {
 			t.Errorf("it was waited for %v, want %v", got, grace)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		if n := testutil.ToFloat64(s.counters.requests.WithLabelValues(routeSearch, strconv.Itoa(gone))); n != 1 {
+			t.Errorf("%v are counted as not waited for, want 1", n)
 		}
 	})
 }

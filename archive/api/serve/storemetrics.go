@@ -14,7 +14,8 @@ import (
 const (
 	// statsTime bounds a look at the store: a scrape does not wait for a slow disk.
 	statsTime = 5 * time.Second
-	// forecastAge is how long a forecast stands.
+	// forecastAge is how long a forecast stands, and how long none is made again
+	// after one that failed.
 	forecastAge = 10 * time.Minute
 )
 
@@ -63,7 +64,8 @@ type collector struct {
 
 	mu       sync.Mutex // held while a forecast is made
 	forecast store.Forecast
-	made     time.Time // when; zero: never
+	good     bool      // there is one
+	tried    time.Time // when one was made last; zero: never
 }
 
 func newCollector(st *store.Store, rules func() []store.Rule) *collector {
@@ -119,16 +121,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 func (c *collector) outlook(ctx context.Context) (store.Forecast, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.made.IsZero() && time.Since(c.made) < forecastAge {
-		return c.forecast, true
+	if !c.tried.IsZero() && time.Since(c.tried) < forecastAge {
+		return c.forecast, c.good
 	}
 	var rules []store.Rule
 	if c.rules != nil {
 		rules = c.rules()
 	}
 	f, err := c.store.Forecast(ctx, rules)
+	c.tried = time.Now()
 	if err == nil {
-		c.forecast, c.made = f, time.Now()
+		c.forecast, c.good = f, true
 	}
-	return c.forecast, !c.made.IsZero()
+	return c.forecast, c.good
 }

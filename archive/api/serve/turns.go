@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// patient bounds how long a request waits for its turn.
+// patient bounds how long a request waits for its turns.
 const patient = 10 * time.Second
 
 // turns are the requests that are answered at once, so many in all, and half of
@@ -30,11 +30,9 @@ func newTurns(n int) *turns {
 	return &turns{all: make(chan struct{}, n), share: max(n/2, 1), of: make(map[netip.Addr]*own)}
 }
 
-// take waits for a turn of an address, not for ever. Whoever gets one gives it
+// take waits for a turn of an address until ctx ends. Whoever gets one gives it
 // back by done.
 func (t *turns) take(ctx context.Context, of netip.Addr) (done func(), ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, patient)
-	defer cancel()
 	o := t.join(of)
 	select {
 	case o.turns <- struct{}{}:
