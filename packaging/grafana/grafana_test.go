@@ -142,8 +142,17 @@ func TestMetricsAreThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := make(map[string]string) // the kinds
-	for _, m := range regexp.MustCompile(`(?m)^\.It Ic (\w+) .*?Pq (\w+)$`).FindAllStringSubmatch(string(page), -1) {
-		known[m[1]] = m[2]
+	labels := make(map[string][]string)
+	word := regexp.MustCompile(`\w+`)
+	for _, m := range regexp.MustCompile(`(?m)^\.It Ic (\w+) (?:Ns Bro Cm (.*?) Brc )?Pq (\w+)$`).FindAllStringSubmatch(string(page), -1) {
+		known[m[1]] = m[3]
+		labels[m[1]] = append(word.FindAllString(m[2], -1), "instance")
+		if strings.HasPrefix(m[1], "owamp_") { // which are of a stream
+			labels[m[1]] = append(labels[m[1]], "stream", "source", "destination", "direction")
+		}
+		if m[3] == "summary" {
+			labels[m[1]] = append(labels[m[1]], "quantile")
+		}
 	}
 	metric := regexp.MustCompile(`\b(owamp|owl)_\w+`)
 	asked := make(map[string]bool)
@@ -159,6 +168,19 @@ func TestMetricsAreThere(t *testing.T) {
 					t.Errorf("%s: %s is a %s", file, name, kind)
 				case strings.HasSuffix(name, "_total") && !strings.Contains(q, "rate(") && !strings.Contains(q, "increase(") && name != "owl_store_panics_total" && name != q[:min(len(q), len(name))]:
 					t.Errorf("%s: %s: want the rate of a counter", file, q)
+				}
+			}
+		}
+	}
+	selector := regexp.MustCompile(`\b((?:owamp|owl)_\w+)\{(.*?)\}`)
+	matched := regexp.MustCompile(`(\w+)=`)
+	for file, all := range queries() {
+		for _, q := range all {
+			for _, m := range selector.FindAllStringSubmatch(q, -1) {
+				for _, label := range matched.FindAllStringSubmatch(m[2], -1) {
+					if name := strings.TrimSuffix(m[1], "_bucket"); !slices.Contains(labels[name], label[1]) {
+						t.Errorf("%s: %s has no label %s but %v", file, name, label[1], labels[name])
+					}
 				}
 			}
 		}

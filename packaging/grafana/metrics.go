@@ -124,7 +124,7 @@ var archive = dashboard{
 	variables: []variable{{name: "instance", label: "Instance", query: `label_values(owl_store_measurements, instance)`}},
 	rows: []row{
 		{"At a glance", []panel{
-			{title: "Can be written", kind: "stat", width: 4, unit: "short", bad: 1, about: "0: it can.", questions: []question{
+			{title: "Cannot be written", kind: "stat", width: 4, unit: "short", bad: 1, about: "0: it can; 1: the log says why not.", questions: []question{
 				{query: `owl_store_failing{instance=~"$instance"}`, legend: "{{instance}}"},
 			}},
 			{title: "Measurements", kind: "stat", width: 4, unit: "short", questions: []question{

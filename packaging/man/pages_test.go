@@ -72,7 +72,7 @@ func TestEachProgramHasAPage(t *testing.T) {
 // What pages refer to is there.
 func TestReferences(t *testing.T) {
 	reference := regexp.MustCompile(`(?m)(?:^\.| )Xr (\S+) ([1-8])`)
-	foreign := []string{"ping.8"}
+	foreign := []string{"flent.1", "ping.8"}
 	paths := written(t)
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
