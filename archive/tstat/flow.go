@@ -295,14 +295,14 @@ func (f *flow) selective() (value, error) {
 	if !ok {
 		return value{}, nil
 	}
-	less, err := client.less(server)
+	less, err := server.less(client)
 	switch {
 	case err != nil:
 		return value{}, fmt.Errorf("selective acknowledgements: %w", err)
 	case less:
-		return server, nil
+		return client, nil
 	}
-	return client, nil
+	return server, nil
 }
 
 // ofEnds returns what a column is of both ends, whichever the direction is, if

@@ -113,6 +113,7 @@ func TestOdd(t *testing.T) {
 		{"c_rtt_avg=-", 2, 0, `"tcp_rtt_avg": "-"`},
 		{"-c_rtt_avg", 2, 0, `"tcp_rtt_avg": null`},
 		{"-c_mss", 2, 0, `"tcp_mss": null`},
+		{"c_sack_cnt=2.0", 2, 0, "\"tcp_sack_cnt\": 2\n"}, // of two that are equal the server's
 		{"-s_sack_cnt", 2, 0, `"tcp_sack_cnt": null`},
 		{"c_mss=-", 0, 1, ""},
 		{"c_bytes_uniq=-", 1, 1, `"num_bits": 16000`},
