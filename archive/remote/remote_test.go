@@ -263,7 +263,7 @@ func TestBusy(t *testing.T) {
 				rec.Header().Set("Retry-After", "30")
 				rec.WriteHeader(http.StatusTooManyRequests)
 			case n == 4: // of those that are refused for ever
-				rec.Header().Set("Retry-After", "9999999999999")
+				rec.Header().Set("Retry-After", "10000000000")
 				rec.WriteHeader(http.StatusServiceUnavailable)
 			default:
 				rec.WriteHeader(http.StatusServiceUnavailable)

@@ -73,3 +73,25 @@ func TestNew(t *testing.T) {
 		t.Errorf("of a store that is closed it is not known what was written: %v", all)
 	}
 }
+
+// TestForecastThatFails: a forecast that cannot be made is not tried again with each
+// scrape, for it may have taken as long as a scrape may.
+func TestForecastThatFails(t *testing.T) {
+	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "archive.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tries := 0
+	c := newCollector(st, func() []store.Rule { tries++; return nil })
+	for range 3 {
+		if f, ok := c.outlook(t.Context()); ok {
+			t.Errorf("of a store that is closed there is %+v", f)
+		}
+	}
+	if tries != 1 {
+		t.Errorf("it was tried %d times, want once", tries)
+	}
+}
