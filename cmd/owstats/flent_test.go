@@ -115,7 +115,11 @@ func rough(a, b float64) bool { return math.Abs(a-b) < 2.5e-6 }
 func TestFlentNumbers(t *testing.T) {
 	t.Parallel()
 	needFlent(t)
-	for _, dirs := range [][]string{{"loss10"}, {"dup10"}, {"neg-delay"}, {"ipv6-mixed"}, {"powstream-s2c-N", "powstream-c2s-noN"}} {
+	cases := [][]string{{"powstream-s2c-N", "powstream-c2s-noN"}, {"loss10"}, {"dup10"}, {"neg-delay"}, {"ipv6-mixed"}}
+	if testing.Short() {
+		cases = cases[:1] // Flent takes its time to start
+	}
+	for _, dirs := range cases {
 		t.Run(dirs[0], func(t *testing.T) {
 			t.Parallel()
 			sessions := sessionsIn(t, dirs...)
@@ -208,6 +212,9 @@ func TestFlentFormats(t *testing.T) {
 	d := readFlent(t, path)
 	t.Run("summary", func(t *testing.T) {
 		t.Parallel()
+		if testing.Short() {
+			t.Skip("SKIPPED: TestFlentDocs has it print one")
+		}
 		text := flent(t, "-i", path, "-f", "summary")
 		for _, s := range d.Series {
 			want := regexp.MustCompile(fmt.Sprintf(`(?m)^ %s *: +%.2f +%.2f +%.2f %s +%d$`, regexp.QuoteMeta(s.Name), s.Mean, s.Median, s.P99, s.Unit, s.Points))
@@ -273,13 +280,17 @@ func TestFlentPlots(t *testing.T) {
 	voip := makeFlent(t, append([]string{"--title", "plots", "--test-name", "voip"}, sessionsIn(t, "powstream-s2c-N")...)...)
 	for _, c := range []struct {
 		file, plot string
-		least      int // coloured pixels
+		least      int  // coloured pixels
+		long       bool // there is one of its kind without it
 	}{
-		{ping, "ping", 5000}, {ping, "ping_cdf", 600}, {ping, "ping_extra_combine", 600},
-		{voip, "voip_delay", 1500}, {voip, "voip_delay_box", 200}, {voip, "voip_loss", 600},
+		{ping, "ping", 5000, false}, {ping, "ping_cdf", 600, false}, {ping, "ping_extra_combine", 600, false},
+		{voip, "voip_delay", 1500, true}, {voip, "voip_delay_box", 200, false}, {voip, "voip_loss", 600, true},
 	} {
 		t.Run(c.plot, func(t *testing.T) {
 			t.Parallel()
+			if c.long && testing.Short() {
+				t.Skip("SKIPPED: Flent takes its time to start")
+			}
 			path := filepath.Join(t.TempDir(), "x.png")
 			flent(t, "-i", c.file, "-p", c.plot, "-o", path)
 			if n := coloured(t, path); n < c.least {

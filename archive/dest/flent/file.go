@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -147,9 +146,9 @@ func write(ctx context.Context, dir, suffix string, t *datafile.Test) error {
 // freeName returns a name that no file in dir has, or reports that there is a file
 // with the results already.
 func freeName(dir, suffix string, w *datafile.Writer) (name string, there bool, err error) {
-	title := w.Title
+	end := suffix // of the name, however long the title is
 	for n := 2; n < maxSame; n++ {
-		name := datafile.FileName(w.Name, w.Start, title, suffix)
+		name := datafile.FileName(w.Name, w.Start, w.Title, end)
 		ids, err := resultsIn(filepath.Join(dir, name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -159,7 +158,7 @@ func freeName(dir, suffix string, w *datafile.Writer) (name string, there bool, 
 		case slices.Equal(ids, w.Metadata[resultsName].([]string)):
 			return name, true, nil
 		}
-		title = strings.TrimPrefix(fmt.Sprintf("%s-%d", w.Title, n), "-")
+		end = fmt.Sprintf("-%d%s", n, suffix)
 	}
 	return "", false, fmt.Errorf("%s: %d data files of the same time and title: want fewer", dir, maxSame)
 }

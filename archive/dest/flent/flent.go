@@ -193,7 +193,7 @@ func (d *destination) collect(ctx context.Context, p *part) error {
 	if err := s.append(p, d.now()); err != nil {
 		return err
 	}
-	if s.size >= maxSpool {
+	if s.size >= maxSpool || len(s.parts) >= maxParts {
 		// The result has been taken, whatever becomes of the file now.
 		_ = d.finish(ctx, key)
 	}

@@ -190,6 +190,14 @@ func TestResult(t *testing.T) {
 	if names, _ := files(t, dir); len(names) != 2 || names[0] != "ping-"+local+".rome_to_oslo-2.flent.gz" {
 		t.Errorf("there is %q, want two files", names)
 	}
+	// Titles that are cut off are still told apart.
+	d.Title = strings.Repeat("x", 1000)
+	for _, s := range []*session{s, &other, s, &other} {
+		deliver(t, d, s)
+	}
+	if names, _ := files(t, dir); len(names) != 4 || len(names[2]) != 250 || len(names[3]) != 250 {
+		t.Errorf("there is %q, want four files", names)
+	}
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
@@ -370,6 +378,25 @@ func TestKill(t *testing.T) {
 			t.Fatalf("torn %q: there is %q", torn, names)
 		}
 		checkPeriod(t, all[0])
+	}
+}
+
+// TestSpoolRemoved: a spool that somebody has removed stops nothing.
+func TestSpoolRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := open(t, fmt.Sprintf(`{"dir": %q, "period": "PT1H"}`, dir))
+	deliver(t, d, &session{"a1", "rome", "oslo", false, noon, 10, nil, time.Millisecond})
+	for _, s := range d.open {
+		if err := os.Remove(s.f.Name()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if names, all := files(t, dir); len(all) != 1 {
+		t.Errorf("there is %q", names)
 	}
 }
 

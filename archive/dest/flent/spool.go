@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ const (
 	spoolPattern = ".owl-flent-*.spool"
 	spoolFormat  = 1
 	maxSpool     = 1 << 30  // octets, then its file is made before its time
+	maxParts     = 100_000  // results, likewise: the file's metadata have the IDs of all
 	maxLine      = 64 << 20 // octets of what is between packets, and of the packets of a result
 	sampleSize   = 8 + 8 + 4
 	lostDelay    = math.MinInt64 // of a packet that was lost
@@ -219,9 +221,14 @@ func (s *spool) end() time.Time {
 	return time.Unix(0, (s.Period+1)*int64(s.Settings.Period))
 }
 
-// remove removes the spool, of which there is a data file now.
+// remove removes the spool, of which there is a data file now. It is no error if
+// somebody has done that already.
 func (s *spool) remove() error {
-	return errors.Join(os.Remove(s.f.Name()), s.f.Close())
+	if err := os.Remove(s.f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.f.Close() // nobody wants what it says
+	return nil
 }
 
 // syncDir makes names last.

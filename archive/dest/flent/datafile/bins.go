@@ -36,9 +36,10 @@ func (g *grid) bin(t int64) int {
 }
 
 // A bin is what is known of the packets that were sent in one step of a path. All
-// sums are of nanoseconds.
+// sums are of nanoseconds: exact up to 2^53 of them, more than a hundred days, and
+// no sum is too large, as some of integers would be where a clock is of 1970.
 type bin struct {
-	delay, variation, jitter int64
+	delay, variation, jitter float64
 	received, pairs, lost    uint32
 }
 
@@ -48,11 +49,11 @@ func (b *bin) add(p *packet) {
 		return
 	}
 	b.received++
-	b.delay += p.Delay
+	b.delay += float64(p.Delay)
 	if p.paired {
 		b.pairs++
-		b.variation += p.variation
-		b.jitter += max(p.variation, -p.variation)
+		b.variation += float64(p.variation)
+		b.jitter += math.Abs(float64(p.variation))
 	}
 }
 
@@ -62,8 +63,7 @@ func (b *bin) meanVariation() (ns int64, ok bool) { return mean(b.variation, b.p
 func (b *bin) meanJitter() (ns int64, ok bool)    { return mean(b.jitter, b.pairs) }
 func (b *bin) losses() (n int64, ok bool)         { return int64(b.lost), b.lost+b.received > 0 }
 
-// Totals are the same of all packets of a path. They may be too many for sums in
-// integers.
+// Totals are the same of all packets of a path.
 type totals struct {
 	delay, jitter         float64
 	received, pairs, lost int64
@@ -83,13 +83,9 @@ func (t *totals) add(p *packet) {
 }
 
 // mean returns sum/n, rounded to the nearest; ok is false if n is 0.
-func mean(sum int64, n uint32) (m int64, ok bool) {
+func mean(sum float64, n uint32) (m int64, ok bool) {
 	if n == 0 {
 		return 0, false
 	}
-	half := int64(n) / 2
-	if sum < 0 {
-		half = -half
-	}
-	return (sum + half) / int64(n), true
+	return int64(math.Round(sum / float64(n))), true
 }

@@ -264,3 +264,16 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestLongMetadata: a file of a day and many hosts says much of itself, and what
+// is behind it is read as ever.
+func TestLongMetadata(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat(`"`+strings.Repeat("x", 1000)+`", `, usual.piece/500)
+	text := strings.Replace(goodText, `"NAME"`, `"OWAMP_RESULTS": [`+long+`"end"], "NAME"`, 1)
+	text = strings.Replace(text, `"version": 4`, `"more": [`+long+long+`0], "version": 4`, 1)
+	d, err := Read(strings.NewReader(text))
+	if err != nil || d.Text("NAME") != "ping" || len(d.Series) != 1 {
+		t.Error(err)
+	}
+}

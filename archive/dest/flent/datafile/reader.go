@@ -147,7 +147,7 @@ func (p *parser) read() error {
 		case "metadata":
 			p.guard.whole = true
 			err := p.decode(&p.file.Metadata, "metadata", "an object")
-			p.guard.whole = false
+			p.guard.whole, p.guard.since = false, 0
 			if err == nil && p.brief {
 				err = errBrief
 			}

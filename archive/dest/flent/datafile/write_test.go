@@ -428,3 +428,18 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e5, "ns/packet")
 }
+
+// TestWrongClock: where one clock is of 1970 the means are as wrong as the delays,
+// not more.
+func TestWrongClock(t *testing.T) {
+	t.Parallel()
+	const delay = int64(57 * 365 * 24 * time.Hour)
+	var all []Sample
+	for i := range uint32(100) {
+		all = append(all, Sample{Sent: int64(time.Hour) + int64(i), Seq: i, Delay: delay})
+	}
+	f := write(t, &Test{Name: Ping, Paths: []Path{{Label: "a to b", Samples: sliceOf(all, nil)}}})
+	if got := nanos(t, *f.Results[delayName("a to b")][0], 6); got != delay {
+		t.Errorf("mean delay %d ns, want %d", got, delay)
+	}
+}

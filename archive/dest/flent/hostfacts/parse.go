@@ -74,17 +74,22 @@ func isValue(w string) bool { return w[0] >= '0' && w[0] <= '9' || w[0] == '-' |
 // for each.
 func parseStatistics(text string) []string {
 	var all []string
+	var lines []string // of one
+	end := func() {
+		if lines != nil {
+			all = append(all, strings.TrimRight(strings.Join(lines, "\n"), " "))
+		}
+	}
 	for line := range strings.Lines(text) {
 		switch line = strings.TrimRight(line, "\n"); {
 		case strings.HasPrefix(line, "qdisc "):
-			all = append(all, line)
-		case len(all) > 0 && strings.TrimSpace(line) != "":
-			all[len(all)-1] += "\n" + line
+			end()
+			lines = []string{line}
+		case lines != nil && strings.TrimSpace(line) != "":
+			lines = append(lines, line)
 		}
 	}
-	for i := range all {
-		all[i] = strings.TrimRight(all[i], " ")
-	}
+	end()
 	return all
 }
 

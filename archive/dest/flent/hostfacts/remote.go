@@ -116,12 +116,10 @@ func script(target, source netip.Addr) string {
 func parseAnswer(text string, target, source netip.Addr) (*host, error) {
 	parts := make(map[string]string)
 	what := ""
-	for line := range strings.Lines(text) {
-		if name, ok := strings.CutPrefix(line, mark); ok {
-			what = strings.TrimSpace(name)
-			continue
-		}
-		parts[what] += line
+	for _, part := range strings.Split("\n"+text, "\n"+mark)[1:] {
+		name, said, _ := strings.Cut(part, "\n")
+		what = strings.TrimSpace(name)
+		parts[what] = said
 	}
 	if what != "end" {
 		return nil, errors.New("the answer ends too early: is there a POSIX shell?")

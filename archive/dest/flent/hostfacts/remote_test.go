@@ -113,3 +113,13 @@ func TestRemoteRefused(t *testing.T) {
 		t.Error("there is no ssh, and no error")
 	}
 }
+
+// TestManyLines: an answer of nothing but short lines takes no time.
+func TestManyLines(t *testing.T) {
+	t.Parallel()
+	text := mark + "egress-route\nx dev out0\n" + mark + "egress-qdiscs\nqdisc x 1: root\n" + strings.Repeat(" x\n", maxOutput/3) + mark + "end\n"
+	h, err := parseAnswer(text, loopback, netip.Addr{})
+	if err != nil || len(h.egress.statistics) != 1 || len(h.egress.statistics[0]) != len("qdisc x 1: root")+maxOutput/3*3 {
+		t.Errorf("%+v, %v", h, err)
+	}
+}
