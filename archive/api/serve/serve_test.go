@@ -140,6 +140,8 @@ func TestAccessLog(t *testing.T) {
 			want: line{Client: "192.0.2.1", Method: "PUT", Target: "/perfsonar/archive/KEY/", Code: 201, Octets: 2}},
 		{name: "long", request: httptest.NewRequest(http.MethodGet, "/perfsonar/archive/?q="+strings.Repeat("é", 4000), nil), from: "198.51.100.1:99",
 			want: line{Client: "198.51.100.1", Method: "GET", Target: "/perfsonar/archive/?q=" + strings.Repeat("é", 501) + "…", Code: 201, Octets: 2}},
+		{name: "the head alone", request: httptest.NewRequest(http.MethodHead, "/perfsonar/archive/", nil), from: "198.51.100.1:99",
+			want: line{Client: "198.51.100.1", Method: "HEAD", Target: "/perfsonar/archive/", Code: 201}},
 		{name: "the page", request: httptest.NewRequest(http.MethodGet, "/", nil), from: "198.51.100.1:99",
 			want: line{Client: "198.51.100.1", Method: "GET", Target: "/", Code: 200, Octets: 4}},
 		{name: "a mistake", request: httptest.NewRequest(http.MethodGet, "/esmond/whole/", nil), from: "198.51.100.1:99",
