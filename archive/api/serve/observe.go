@@ -80,9 +80,9 @@ func (s *Server) observe(h http.Handler) http.Handler {
 				code = http.StatusOK // of an answer that says nothing
 			}
 			took := time.Since(begun)
-		if r.Method == http.MethodHead {
-			a.octets = 0 // whatever the handler has written
-		}
+			if r.Method == http.MethodHead {
+				a.octets = 0 // whatever the handler has written
+			}
 			s.counters.count(route, code, took)
 			if s.options.Access != nil {
 				s.options.Access.LogAttrs(ctx, slog.LevelInfo, "request",
