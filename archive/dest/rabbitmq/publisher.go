@@ -75,16 +75,20 @@ func Connect(ctx context.Context, b *Broker) (*Publisher, error) {
 
 // Declare declares a queue.
 func (p *Publisher) Declare(ctx context.Context, queue string, o QueueOptions) error {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	short, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	// amqp knows no contexts: what it waits for ends with the connection.
-	giveUp := context.AfterFunc(ctx, func() { p.link.net.Close() })
+	giveUp := context.AfterFunc(short, func() { p.link.net.Close() })
 	declare := p.link.channel.QueueDeclare
 	if o.Passive {
 		declare = p.link.channel.QueueDeclarePassive
 	}
 	_, err := declare(queue, o.Durable, o.AutoDelete, o.Exclusive, false, o.Arguments)
-	if !giveUp() {
+	switch {
+	case giveUp():
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
 		err = fmt.Errorf("no answer within %v", p.timeout)
 	}
 	if err != nil {
