@@ -79,7 +79,7 @@ type Server struct {
 // metrics which are there already.
 func New(st *store.Store, o Options) (*Server, error) {
 	rest := api.New(st, api.Options{Now: o.Now, Resolver: o.Resolver, Log: o.Log, AllowWrite: o.AllowWrite, MaxBody: o.MaxBody})
-	page := ui.New(st, ui.Options{Now: o.Now, Live: o.Live})
+	page := ui.New(st, ui.Options{Now: o.Now, Live: o.Live, Log: o.Log})
 	if o.Registry != nil {
 		if err := registerAll(o.Registry, newCollector(st, o.Retention)); err != nil {
 			return nil, err

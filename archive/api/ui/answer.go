@@ -22,13 +22,16 @@ type table interface {
 }
 
 // serve answers a request as JSON, or as CSV.
-func serve(w http.ResponseWriter, r *http.Request, answer func(*http.Request) (table, error), write func(http.ResponseWriter, *http.Request, table)) {
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, answer func(*http.Request) (table, error), write func(http.ResponseWriter, *http.Request, table)) {
 	t, err := answer(r)
 	if bad, ok := errors.AsType[*requestError](err); ok {
 		fail(w, http.StatusBadRequest, bad.detail)
 		return
 	}
 	if err != nil {
+		if r.Context().Err() == nil { // or else it is the peer that has gone
+			h.Log.Error("the page's data cannot be read from the archive", "path", r.URL.Path, "query", r.URL.RawQuery, "error", err)
+		}
 		fail(w, http.StatusServiceUnavailable, "the archive cannot be read")
 		return
 	}

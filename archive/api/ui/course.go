@@ -244,6 +244,9 @@ func (l loss) figures() (sent, lost figure) {
 
 // add adds n to a sum, which is not known before it has any.
 func add(sum *figure, n figure) {
+	if n.unknown() {
+		return
+	}
 	if sum.unknown() {
 		*sum = 0
 	}

@@ -27,8 +27,9 @@ const (
 	// gridReaders read at the same time.
 	gridReaders = 4
 	// gridAge is how long a grid is good for others who ask for the same.
-	gridAge  = 10 * time.Second
-	gridTime = time.Minute // that one may take
+	gridAge   = 10 * time.Second
+	gridTime  = time.Minute // that one may take
+	mostGrids = 16          // that are kept for others
 )
 
 // A gridAnswer is what there is between all hosts.
@@ -90,42 +91,84 @@ type gridCache struct {
 	all map[span]*cached
 }
 
+// A cached grid is made as long as somebody waits for it.
 type cached struct {
-	made   time.Time
-	done   chan struct{} // closed when what follows is there
-	answer *gridAnswer
-	err    error
+	begun   time.Time
+	waiting int // who want it; guarded by the cache
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when what follows is there
+	answer  *gridAnswer
+	err     error
 }
 
-// get returns the grid of a span, which is made for all who want it at that time.
+// made reports whether a grid is no longer being made.
+func (g *cached) made() bool {
+	select {
+	case <-g.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// get returns the grid of a span, which is made once for all who want it at that
+// time.
 func (c *gridCache) get(ctx context.Context, s span, read func(context.Context) (*gridAnswer, error)) (*gridAnswer, error) {
 	c.mu.Lock()
-	maps.DeleteFunc(c.all, func(_ span, g *cached) bool { return time.Since(g.made) > gridAge })
+	maps.DeleteFunc(c.all, func(_ span, g *cached) bool { return g.made() && time.Since(g.begun) > gridAge })
 	g := c.all[s]
 	if g == nil {
-		if c.all == nil {
-			c.all = map[span]*cached{}
-		}
-		g = &cached{made: time.Now(), done: make(chan struct{})}
-		c.all[s] = g
-		go func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gridTime)
-			defer cancel()
-			g.answer, g.err = read(ctx)
-			if g.err != nil {
-				c.mu.Lock()
-				delete(c.all, s)
-				c.mu.Unlock()
-			}
-			close(g.done)
-		}()
+		g = c.begin(ctx, s, read)
 	}
+	g.waiting++
 	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if g.waiting--; g.waiting == 0 {
+			g.cancel()
+			if !g.made() {
+				c.forget(s, g)
+			}
+		}
+	}()
 	select {
 	case <-g.done:
 		return g.answer, g.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// begin has the grid of a span made. It is called with the lock held.
+func (c *gridCache) begin(ctx context.Context, s span, read func(context.Context) (*gridAnswer, error)) *cached {
+	if c.all == nil {
+		c.all = make(map[span]*cached)
+	}
+	if len(c.all) >= mostGrids { // who asks for so many wants none of them again
+		maps.DeleteFunc(c.all, func(_ span, g *cached) bool { return g.made() })
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gridTime) // others may want it when the first has gone
+	g := &cached{begun: time.Now(), cancel: cancel, done: make(chan struct{})}
+	c.all[s] = g
+	go func() {
+		defer cancel()
+		g.answer, g.err = read(ctx)
+		if g.err != nil {
+			c.mu.Lock()
+			c.forget(s, g)
+			c.mu.Unlock()
+		}
+		close(g.done)
+	}()
+	return g
+}
+
+// forget removes a grid, unless another has taken its place. It is called with the
+// lock held.
+func (c *gridCache) forget(s span, g *cached) {
+	if c.all[s] == g {
+		delete(c.all, s)
 	}
 }
 

@@ -30,6 +30,7 @@ package ui
 import (
 	"context"
 	"iter"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -52,6 +53,9 @@ type Options struct {
 	Now func() time.Time
 	// Live tells what is measured right now; nil: nothing is, in this process.
 	Live Live
+	// Log has a line for each request that fails by the archive's fault; nil: nobody
+	// reads it.
+	Log *slog.Logger
 }
 
 type handler struct {
@@ -69,11 +73,14 @@ func New(s Store, o Options) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	h := &handler{store: s, Options: o, mux: http.NewServeMux(), assets: assets(), feed: newFeed(o.Live)}
 	h.mux.HandleFunc("GET /", h.servePage)
 	for name, answer := range map[string]func(*http.Request) (table, error){"grid": h.grid, "pair": h.pair, "heatmap": h.heatmap} {
-		h.mux.HandleFunc("GET /api/"+name, func(w http.ResponseWriter, r *http.Request) { serve(w, r, answer, writeJSON) })
-		h.mux.HandleFunc("GET /api/"+name+".csv", func(w http.ResponseWriter, r *http.Request) { serve(w, r, answer, writeCSV(name)) })
+		h.mux.HandleFunc("GET /api/"+name, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, answer, writeJSON) })
+		h.mux.HandleFunc("GET /api/"+name+".csv", func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, answer, writeCSV(name)) })
 	}
 	h.mux.HandleFunc("GET /api/live", h.serveLive)
 	return h

@@ -1,11 +1,13 @@
 package ui
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -491,6 +493,8 @@ func TestBroken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1_777_600_000)
 	w.store.Close()
+	var log bytes.Buffer
+	w.page = New(w.store, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	for _, address := range []string{"/api/grid", "/api/pair?source=192.0.2.1&destination=192.0.2.2", "/api/heatmap?test=x"} {
 		if r := w.ask(address); r.Code != http.StatusServiceUnavailable && r.Code != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", address, r.Code, r.Body)
@@ -498,6 +502,9 @@ func TestBroken(t *testing.T) {
 	}
 	if n := len(w.page.(*handler).grids.all); n != 0 {
 		t.Errorf("%d grids are remembered, want none", n)
+	}
+	if !strings.Contains(log.String(), "path=/api/grid") {
+		t.Errorf("the log has %q, want why there is no grid", &log)
 	}
 }
 

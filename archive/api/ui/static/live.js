@@ -26,7 +26,10 @@ export function show(available, s) {
   if (!available) return;
   source = new EventSource(address);
   source.onmessage = (event) => take(JSON.parse(event.data));
-  source.onerror = () => byId('live').classList.add('broken');
+  source.onerror = () => {
+    byId('live').classList.add('broken');
+    if (source.readyState === EventSource.CLOSED) listening = ''; // refused, as when too many watch: asked for again with the next data
+  };
 }
 
 function take(second) {

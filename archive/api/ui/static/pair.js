@@ -14,7 +14,7 @@ let wanted = null; // the times that were zoomed to, as long as their data have 
 let pending = 0;
 
 const modes = [['lines', 'Lines'], ['heat', 'Heatmap']];
-const scales = [['fit', 'Fitted', 'Without peaks, which are marked at the edge'], ['all', 'All', 'From the least to the greatest'], ['log', 'Log', 'Logarithmic']];
+const scales = [['fit', 'Fitted', 'Without peaks, which have a lane at the edge'], ['all', 'All', 'From the least to the greatest'], ['log', 'Log', 'Logarithmic']];
 
 export function enter(view) {
   root = view;
@@ -42,6 +42,7 @@ export async function load(s, { from, to, live }) {
   const is = (t) => wanted !== null && t.from === wanted.min && t.to === wanted.max;
   if (pending === 0 && !is({ from, to })) wanted = null; // somebody wants something else
   const query = { source: s.source, destination: s.destination, test: s.test, back: s.back, from, to };
+  for (const name of ['heat0', 'heat1']) api.stop(name); // or the heatmaps of before would come later than what is asked for now
   const answer = await api.get('pair', 'pair', query);
   const maps = s.mode === 'heat'
     ? await Promise.all(answer.directions.map((d, i) => (d.key ? api.get(`heat${i}`, 'heatmap', { test: d.key, from, to }) : { time: [], columns: [], width: 1, window: 1 })))
@@ -68,15 +69,16 @@ export function draw() {
   byId('title').replaceChildren(el('a', { class: 'to-grid', href: './' }, 'All'), ` › ${there.source.name} ⇄ ${there.destination.name}`);
   document.title = `${there.source.name} ⇄ ${there.destination.name} – Owl`;
   bar(s);
-  legend();
   figures(data.directions.map((d) => d.totals), `${format.span(data.from, data.to)} ${format.zone.label}`);
   charts.draw(data, { scale: s.scale, heat });
+  legend();
   if (wanted) charts.show(wanted);
   gapList();
   links(s);
 }
 
-const ofLines = [['median', 'median'], ['band', 'p5 to p95'], ['peak', 'least and greatest'], ['clock', 'error of the clocks']];
+const ofLines = [['median', 'median'], ['band', 'p5 to p95'], ['least', 'least']];
+const ofClocks = ['clock', 'error of the clocks'];
 const ofBoth = [['loss', 'lost'], ['worst', 'worst measurement'], ['reordered', 'reordered'], ['duplicated', 'duplicated'], ['gap', 'gap, and why']];
 
 function legend() {
@@ -86,7 +88,7 @@ function legend() {
     swatch.style.background = c;
     return swatch;
   });
-  byId('legend').replaceChildren(...(heat ? [el('li', {}, 'few packets', ramp, 'many')] : ofLines.map(item)), ...ofBoth.map(item));
+  byId('legend').replaceChildren(...(heat ? [el('li', {}, 'few packets', ramp, 'many')] : [...ofLines, charts.peak === null ? ['above', 'up to the greatest'] : ['peak', 'greatest, in a logarithmic lane at the edge'], ofClocks].map(item)), ...ofBoth.map(item));
 }
 
 function bar(s) {

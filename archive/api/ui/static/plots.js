@@ -16,6 +16,7 @@ export class Charts {
     this.onZoom = onZoom;
     this.onCursor = onCursor;
     this.plots = [];
+    this.peak = null; // the greatest delay, if it is in a lane of its own
     this.dragged = null; // the chart that a drag began on
   }
 
@@ -36,9 +37,10 @@ export class Charts {
     this.data = data;
     const narrow = this.parent.clientWidth < 600;
     // Both directions are seen at once where there is room for them.
-    const room = innerHeight - this.parent.getBoundingClientRect().top - scrollY - 270;
+    const room = innerHeight - this.parent.getBoundingClientRect().top - scrollY - 300;
     const height = narrow ? 150 : Math.max(130, Math.min(240, room / 2));
     const ranges = heat ? heatRanges(heat, scale) : delayRanges(data.directions, scale);
+    this.peak = heat ? null : peakOf(data.directions, ranges);
     data.directions.forEach((d, i) => {
       const down = i === 1;
       const parts = [
@@ -52,26 +54,34 @@ export class Charts {
     });
   }
 
-  /** A chart of delays: the median in a band from p5 to p95, least and greatest, and the error of the clocks. */
+  /**
+   * A chart of delays: the median in a band from p5 to p95, least and greatest, and
+   * the error of the clocks. Where the greatest is beyond the range, all that are
+   * have a lane at the edge instead of a band that would cover everything.
+   */
   delays(d, { down, height, range, scale }) {
     const c = columns(d, this.data.window);
+    const { peak: greatest } = this;
+    const [low, high] = range;
+    const end = greatest === null ? high : low + (high - low) / fitted;
+    const inRange = (_, all) => all.map((v) => (v > high ? null : v));
     const beside = (sign) => c.median.map((m, i) => (m === null || c.clock_error[i] === null ? null : m + sign * c.clock_error[i]));
-    const [high, low] = [beside(1), beside(-1)];
-    const positive = (all) => (scale === 'log' ? all.map((v) => (v === null || v <= 0 ? null : v)) : all);
+    const [above, below] = [beside(1), beside(-1)];
+    const drawable = (v) => (v === null || (scale === 'log' && v <= 0) ? null : Math.min(v, high));
     const line = (label, stroke, width, dash) => ({ label, stroke, width, dash, spanGaps: false, points: alone(stroke) });
     const edge = (label) => ({ label, width: 0, points: { show: false }, spanGaps: false });
-    const [median, band, peak, above, clock, error] = ['median', 'band', 'peak', 'above', 'clock', 'clock-edge'].map(colour);
+    const [median, band, peak, shade, clock, error] = ['median', 'band', 'peak', 'above', 'clock', 'clock-edge'].map(colour);
     return this.add({
-      label: `${name(d)}: delay over time`, height, down,
-      data: [c.x, ...[high, low, c.max, c.p95, c.p5, c.min, high, low, c.median].map(positive)],
-      scales: { y: { range: () => range, dir: down ? -1 : 1, distr: scale === 'log' ? 3 : 1 } },
+      label: `${name(d)}: delay over time${greatest === null ? '' : `, the greatest up to ${format.delay(greatest)}`}`, height, down,
+      data: [c.x, ...[above, below, c.max, c.p95, c.p5, c.min, above, below, c.median].map((all) => all.map(drawable))],
+      scales: { y: { range: () => [low, end], dir: down ? -1 : 1, distr: scale === 'log' ? 3 : 1 } },
       series: [
         edge('clock error'), edge('clock error'), edge('max'), edge('p95'), edge('p5'),
         line('min', peak, 1, [4, 3]), line('clock error', error, 1, [2, 3]), line('clock error', error, 1, [2, 3]), line('median', median, 2),
       ],
-      bands: [{ series: [1, 2], fill: clock }, { series: [3, 4], fill: above }, { series: [4, 5], fill: band }],
-      y: delayAxis(scale),
-      draw: (u) => beyond(u, c, range, down),
+      bands: [{ series: [1, 2], fill: clock }, ...(greatest === null ? [{ series: [3, 4], fill: shade }] : []), { series: [4, 5], fill: band }],
+      y: greatest === null ? delayAxis(scale) : { ...delayAxis(scale), filter: inRange, grid: { filter: inRange }, ticks: { filter: inRange } },
+      draw: (u) => beyond(u, c, range, greatest, this.data.window),
       d,
     });
   }
@@ -127,11 +137,11 @@ export class Charts {
       bands,
       axes: [
         { ...shared, show: Boolean(axis), size: 34, space: 70, values: (_, all, __, ___, step) => ticks(all, step) },
-        { ...shared, size: gutter, space: 26, ...y },
+        { ...shared, size: gutter, space: 26, ...y, grid: { ...shared.grid, ...y.grid }, ticks: { ...shared.ticks, ...y.ticks } },
       ],
       hooks: {
         drawClear: [(plot) => gaps(plot, d.gaps)],
-        draw: [draw],
+        draw: [draw, (plot) => reasons(plot, d.gaps)],
         setCursor: [(plot) => { if (plot.cursor.event) this.onCursor(plot.cursor.left < 0 ? null : plot.posToVal(plot.cursor.left, 'x')); }],
         setSelect: [(plot) => {
           if (this.dragged !== plot || plot.select.width < 4) return;
@@ -157,6 +167,9 @@ const name = (d) => `${d.source.name} → ${d.destination.name}`;
 
 /** Losses by the cube root: one in a thousand is seen beside all of them. */
 const root = Math.cbrt;
+
+/** How much of a chart is its range, where the rest is a lane for what is beyond it. */
+const fitted = 0.76;
 
 /** How much higher a strip is than all of the packets: above are the lanes of what was reordered and duplicated. */
 const lanes = 1.6;
@@ -198,16 +211,29 @@ function quantile(all, p) {
 }
 
 /**
- * The ranges of delays of both directions. Fitted, peaks are left out, which are
- * marked at the edge, and each direction has its own range of the same length;
+ * The ranges of delays of both directions. Fitted, peaks are left out, which have a
+ * lane at the edge, but no median is, and each direction has its own range of the same length;
  * else both have one.
  */
 function delayRanges(directions, scale) {
   const of = (d, m, p) => quantile(present(d[m] ?? []), p);
-  return ranges(directions.map((d) => (scale === 'fit'
-    ? [of(d, 'p5', 0.01), Math.max(of(d, 'p95', 0.98), of(d, 'median', 1))]
-    : [of(d, 'min', 0), of(d, 'max', 1)])), scale);
+  if (scale !== 'fit') return ranges(directions.map((d) => [of(d, 'min', 0), of(d, 'max', 1)]), scale);
+  return ranges(directions.map((d) => {
+    const [low, high] = [least(of(d, 'p5', 0.01), of(d, 'median', 0)), most(of(d, 'p95', 0.98), of(d, 'median', 1))];
+    // What the clocks may be wrong by is seen, unless it would make all else small.
+    const wrong = low === null ? null : of(d, 'clock_error', 0.99);
+    return [wrong === null ? low : low - Math.min(wrong, (high - low) / 3), high];
+  }), scale);
 }
+
+/** The greatest delay of both directions, if any is beyond its range; else null. */
+function peakOf(directions, ranges) {
+  const greatest = directions.map((d) => quantile(present(d.max ?? []), 1));
+  return greatest.some((v, i) => v !== null && v > ranges[i][1]) ? most(...greatest) : null;
+}
+
+const least = (...all) => (present(all).length ? Math.min(...present(all)) : null);
+const most = (...all) => (present(all).length ? Math.max(...present(all)) : null);
 
 function heatRanges(heat, scale) {
   return ranges(heat.map((h) => {
@@ -260,7 +286,7 @@ function delayTicks(u, all, _, __, step) {
   const by = small([u.scales.y.min, u.scales.y.max]) ? 1000 : 1;
   let digits = 0;
   while (digits < 4 && Math.abs(by * step * 10 ** digits - Math.round(by * step * 10 ** digits)) > 1e-6) digits++;
-  return all.map((v) => (v === null ? null : u.scales.y.distr === 3 ? format.milliseconds(by * v) : (by * v).toFixed(digits)));
+  return all.map((v) => (v === null ? null : u.scales.y.distr === 3 ? String(Number((by * v).toPrecision(3))) : (by * v).toFixed(digits)));
 }
 
 /** Times on the axis; a date where a day begins and at the first. */
@@ -277,21 +303,35 @@ function ticks(all, step) {
   });
 }
 
-/** Hatches the gaps, and writes into them why, where there is room. */
+/** Hatches the gaps. */
 function gaps(u, all) {
   const { ctx, bbox } = u;
   ctx.save();
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  const dpr = devicePixelRatio || 1;
   for (const gap of all) {
-    const left = u.valToPos(gap.from, 'x', true);
-    const width = Math.max(2, u.valToPos(gap.to, 'x', true) - left);
+    const { left, width } = extent(u, gap);
     ctx.fillStyle = hatch(ctx, gap.reason ? 'gap' : 'nothing');
     ctx.fillRect(left, bbox.top, width, bbox.height);
+  }
+  ctx.restore();
+}
+
+/** Writes into gaps why they are, where there is room. */
+function reasons(u, all) {
+  const { ctx, bbox } = u;
+  const dpr = devicePixelRatio || 1;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  ctx.font = `${11 * dpr}px system-ui, sans-serif`;
+  ctx.textAlign = 'center';
+  ctx.textBaseline = 'middle';
+  for (const gap of all) {
+    const { left, width } = extent(u, gap);
     const text = gap.reason || 'no data';
-    ctx.font = `${11 * dpr}px system-ui, sans-serif`;
     const room = ctx.measureText(text).width + 8 * dpr;
     const upright = width < room; // then it is written from below to above
     if (upright ? width < 18 * dpr || bbox.height < room : bbox.height < 70 * dpr) continue;
@@ -301,12 +341,17 @@ function gaps(u, all) {
     ctx.fillStyle = colour('panel');
     ctx.fillRect(-room / 2, -8 * dpr, room, 16 * dpr);
     ctx.fillStyle = colour('ink');
-    ctx.textAlign = 'center';
-    ctx.textBaseline = 'middle';
     ctx.fillText(text, 0, 0);
     ctx.restore();
   }
   ctx.restore();
+}
+
+/** Where a gap is in a chart: what of it is shown, and as wide as can be seen. */
+function extent(u, gap) {
+  const { left: first, width: all } = u.bbox;
+  const left = Math.max(first, u.valToPos(gap.from, 'x', true));
+  return { left, width: Math.max(2, Math.min(first + all, u.valToPos(gap.to, 'x', true)) - left) };
 }
 
 function hatch(ctx, name) {
@@ -325,41 +370,47 @@ function hatch(ctx, name) {
   return ctx.createPattern(tile, 'repeat');
 }
 
-/** Marks at the edge what the scale leaves out, one mark for what is close together, with the greatest written beside. */
-function beyond(u, c, [, high], down) {
+/**
+ * Draws what the range leaves out. The greatest have a lane at the edge, from the
+ * end of the range to the greatest of all, which is written beside it; the scale of
+ * the lane is logarithmic. What is below the range is marked at the other edge.
+ */
+function beyond(u, c, [low, high], greatest, window) {
   const { ctx, bbox } = u;
   const dpr = devicePixelRatio || 1;
-  const edge = down ? bbox.top + bbox.height : bbox.top;
-  const size = 6 * dpr;
-  const marks = new Map(); // place → the greatest there
-  c.max.forEach((v, i) => {
-    if (v === null || v <= high) return;
-    const place = Math.round(u.valToPos(c.x[i], 'x', true) / (3 * size));
-    if (!(marks.get(place)?.v >= v)) marks.set(place, { v, x: u.valToPos(c.x[i], 'x', true) });
-  });
+  const y = (v) => u.valToPos(v, 'y', true);
+  const x = (t) => Math.round(u.valToPos(t, 'x', true));
   ctx.save();
   ctx.fillStyle = colour('peak');
-  for (const { x } of marks.values()) {
-    ctx.beginPath();
-    ctx.moveTo(x, edge);
-    ctx.lineTo(x - size * 0.6, edge + (down ? -size : size));
-    ctx.lineTo(x + size * 0.6, edge + (down ? -size : size));
-    ctx.fill();
-  }
-  const top = [...marks.values()].sort((a, b) => b.v - a.v)[0];
-  if (top) {
-    ctx.font = `600 ${11 * dpr}px system-ui, sans-serif`;
-    const text = format.delay(top.v);
-    const width = ctx.measureText(text).width;
-    const right = top.x + width + 14 * dpr < bbox.left + bbox.width;
-    const [x, y] = [right ? top.x + 7 * dpr : top.x - 7 * dpr - width, edge + (down ? -9 : 9) * dpr];
-    ctx.fillStyle = colour('panel');
-    ctx.fillRect(x - 2 * dpr, y - 7 * dpr, width + 4 * dpr, 14 * dpr);
-    ctx.fillStyle = colour('ink');
+  if (greatest !== null) {
+    const [base, end] = [y(high), y(u.scales.y.max)];
+    const height = (v) => (end - base) * (Math.log1p((v - high) / (high - low)) / Math.log1p((greatest - high) / (high - low)));
+    ctx.fillRect(bbox.left, base - dpr / 2, bbox.width, dpr);
+    ctx.globalAlpha = 0.65; // a lane that is full does not outshine the median
+    c.max.forEach((v, i) => {
+      if (v === null || v <= high) return;
+      const left = Math.max(bbox.left, x(c.x[i] - window / 2));
+      const right = Math.min(bbox.left + bbox.width, x(c.x[i] + window / 2));
+      if (right >= left) ctx.fillRect(left, base, Math.max(dpr, right - left), height(v));
+    });
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = colour('muted');
+    ctx.font = `${12 * dpr}px system-ui, sans-serif`;
+    ctx.textAlign = 'right';
     ctx.textBaseline = 'middle';
-    ctx.textAlign = 'left';
-    ctx.fillText(text, x, y);
+    ctx.fillText(format.milliseconds(small([low, high]) ? 1000 * greatest : greatest), bbox.left - 9 * dpr, end);
   }
+  const [edge, size] = [y(low), 6 * dpr * Math.sign(y(high) - y(low))];
+  ctx.fillStyle = colour('peak');
+  c.min.forEach((v, i) => {
+    if (v === null || v >= low) return;
+    const at = x(c.x[i]);
+    ctx.beginPath();
+    ctx.moveTo(at, edge);
+    ctx.lineTo(at - 4 * dpr, edge + size);
+    ctx.lineTo(at + 4 * dpr, edge + size);
+    ctx.fill();
+  });
   ctx.restore();
 }
 
@@ -407,8 +458,9 @@ function paint(u, h, [low, high], down) {
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
   h.columns.forEach((column, at) => {
-    const left = u.valToPos(h.time[at], 'x', true);
-    const width = Math.max(1, u.valToPos(h.time[at] + h.window, 'x', true) - left);
+    // Whole pixels, or there are seams between the spots.
+    const left = Math.round(u.valToPos(h.time[at], 'x', true));
+    const width = Math.max(1, Math.round(u.valToPos(h.time[at] + h.window, 'x', true)) - left);
     for (let i = 0; i < column.length; i += 2) {
       const [value, n] = [column[i], column[i + 1]];
       ctx.fillStyle = shade(n);
@@ -417,9 +469,9 @@ function paint(u, h, [low, high], down) {
         ctx.fillRect(left, top ? bbox.top : bbox.top + bbox.height - 4, width, 4);
         continue;
       }
-      const a = u.valToPos(value, 'y', true);
-      const b = u.valToPos(Math.max(value - h.width, low), 'y', true);
-      ctx.fillRect(left, Math.min(a, b), Math.ceil(width), Math.max(1, Math.abs(a - b)));
+      const a = Math.round(u.valToPos(value, 'y', true));
+      const b = Math.round(u.valToPos(Math.max(value - h.width, low), 'y', true));
+      ctx.fillRect(left, Math.min(a, b), width, Math.max(1, Math.abs(a - b)));
     }
   });
   ctx.restore();

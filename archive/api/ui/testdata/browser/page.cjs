@@ -50,6 +50,18 @@ const colours = () => [...document.querySelectorAll('.plot canvas')].map((c) => 
   return all.size;
 });
 
+/** How many pixels of a chart have a colour of the style sheet. */
+const pixels = ([chart, name]) => {
+  const canvas = document.querySelectorAll('.plot canvas')[chart];
+  const ctx = canvas.getContext('2d');
+  const { data } = ctx.getImageData(0, 0, canvas.width, canvas.height);
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const want = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  let n = 0;
+  for (let i = 0; i < data.length; i += 4) if (want.every((v, k) => data[i + k] === v)) n++;
+  return n;
+};
+
 const wide = () => document.documentElement.scrollWidth - document.documentElement.clientWidth;
 
 async function open(browser, name, options, address) {
@@ -183,8 +195,15 @@ async function pair(browser, address) {
   await changed(() => page.goBack());
   equal(shown(), wheeled, 'a step back');
 
+  // Peaks beyond a scale that is fitted have a lane; only where the scale has all of them, a band.
+  const greatest = () => page.locator('.plot').first().getAttribute('aria-label');
+  check(/the greatest up to [\d.]+ ms/.test(await greatest()), `no peak is beyond the scale: ${await greatest()}`);
+  equal(await page.evaluate(pixels, [0, 'above']), 0, 'pixels of a band up to peaks that are beyond the scale');
+  check((await page.textContent('#legend')).includes('lane'), 'the legend does not tell of the lane');
   await page.keyboard.press('y');
   check(page.url().includes('scale=all'), 'y does not change the scale');
+  check(!(await greatest()).includes('greatest'), `all is to the scale, but for ${await greatest()}`);
+  check(await page.evaluate(pixels, [0, 'above']) > 100, 'there is no band up to the greatest');
   await page.keyboard.press('h');
   await page.waitForURL(/mode=heat/);
   await page.waitForFunction(() => document.querySelector('.plot')?.getAttribute('aria-label').includes('how many packets'));
