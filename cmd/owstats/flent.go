@@ -200,6 +200,8 @@ func (o *flentOptions) write(ctx context.Context, files []string, names *hostnam
 		return nil
 	}
 	switch {
+	case o.suffix != "":
+		return fmt.Errorf("%s: option --suffix: want a directory that is there", o.out)
 	case len(groups) > 1:
 		return fmt.Errorf("%s: %d data files: want a directory that is there", o.out, len(groups))
 	case !strings.HasSuffix(o.out, datafile.Suffix) && !strings.HasSuffix(o.out, datafile.OldSuffix):
