@@ -274,10 +274,6 @@ func TestDamage(t *testing.T) {
 					r.AppendJSON(nil)
 					errs = append(errs, err)
 				}
-				for k, err := range s.Latest(t.Context(), e.Type, summary, 0, 1000) {
-					k.AppendJSON(nil)
-					errs = append(errs, err)
-				}
 			}
 		}
 		for _, at := range []int64{100, 1000} {

@@ -24,7 +24,6 @@ var everywhere = map[string]func(t *testing.T, address string){
 	"Pruned":          testPruned,
 	"Search":          testSearch,
 	"Read":            testRead,
-	"Latest":          testLatest,
 	"Kill":            testKill,
 	"Open":            testOpen,
 	"Batch":           testBatch,

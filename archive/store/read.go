@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"strings"
 
 	"owl/archive/series"
 )
@@ -44,7 +43,7 @@ func (r *Reading) AppendJSON(dst []byte) []byte {
 
 const (
 	// readingsAtOnce and octetsAtOnce bound what is read by one query, and held
-	// in memory.
+	// in memory; the first one reads less, for many want no more.
 	readingsAtFirst = 64
 	readingsAtOnce  = 512
 	octetsAtOnce    = 1 << 20
@@ -111,7 +110,7 @@ type drawer struct {
 // there then, and what else is to hold of them.
 func (d *drawer) columns() (table, time, value, where string, args []any) {
 	if d.summary.Window > 0 {
-		return "folds", "start", "fold", " AND q.span = ?", []any{d.summary.Window}
+		return "folds", "start", "fold", " AND span = ?", []any{d.summary.Window}
 	}
 	return "points", "ts", "value", "", nil
 }
@@ -180,81 +179,7 @@ func (r reader) part(k key, d *drawer, from, to int64, limit, offset int) (part 
 			return errEnough
 		}
 		return nil
-	}, "SELECT q."+time+", q."+value+" FROM "+table+" q WHERE q.key = ? AND q.series = ?"+where+
-		" AND q."+time+" >= ? AND q."+time+" <= ? ORDER BY q."+time+" LIMIT ? OFFSET ?", args...)
-	return part, cut, err
-}
-
-// A Keyed reading says of which measurement it is.
-type Keyed struct {
-	Key string
-	Reading
-}
-
-// Latest returns the last reading of each measurement that has one of an event
-// type from one time to another, both included, in the order of their keys.
-func (s *Store) Latest(ctx context.Context, event series.EventType, summary series.Summary, from, to int64) iter.Seq2[Keyed, error] {
-	return func(yield func(Keyed, error) bool) {
-		kind, known := event.Kind()
-		like, is := registeredAs(summary)
-		if !known || !is {
-			return
-		}
-		r := s.reader(ctx)
-		d := &drawer{event: event, kind: kind, summary: summary}
-		after := []byte{}
-		for {
-			part, cut, err := r.latest(d, like, after, from, to)
-			for _, reading := range part {
-				if !yield(reading, nil) {
-					return
-				}
-			}
-			if err != nil {
-				yield(Keyed{}, err)
-				return
-			}
-			if !cut && len(part) < readingsAtOnce {
-				return
-			}
-			last, _ := parseKey(part[len(part)-1].Key)
-			after = last[:]
-		}
-	}
-}
-
-// latest returns the last readings of the next measurements, and whether they are
-// fewer because they are long.
-func (r reader) latest(d *drawer, like string, after []byte, from, to int64) (part []Keyed, cut bool, err error) {
-	table, time, value, where, args := d.columns()
-	// A series that is written seldom is found at once by when it was, and the
-	// others not far from their end.
-	query := "SELECT e.key, p." + time + ", p." + value + " FROM events e JOIN " + table + " p ON p.key = e.key AND p.series = e.id" + strings.ReplaceAll(where, "q.", "p.") +
-		" AND p." + time + " = (SELECT q." + time + " FROM " + table + " q WHERE q.key = e.key AND q.series = e.id" + where +
-		" AND q." + time + " >= ? AND q." + time + " <= CASE WHEN e.latest < ? THEN e.latest ELSE ? END ORDER BY q." + time + " DESC LIMIT 1)" +
-		" WHERE e.event = ? AND e.key > ? AND e.latest >= ? AND e.summaries LIKE ? ORDER BY e.key LIMIT ?"
-	all := append(append(append([]any{}, args...), args...), from, to, to, string(d.event), after, from, like, readingsAtOnce)
-	octets := 0
-	err = r.query(func(r row) error {
-		var k, stored []byte
-		var at int64
-		if err := r.Scan(&k, &at, &stored); err != nil {
-			return err
-		}
-		id, err := scanKey(k)
-		if err != nil {
-			return err
-		}
-		reading, err := d.reading(at, stored)
-		if err != nil {
-			return err
-		}
-		part = append(part, Keyed{id.String(), reading})
-		if octets += len(stored); octets > octetsAtOnce {
-			cut = true
-			return errEnough
-		}
-		return nil
-	}, query, all...)
+	}, "SELECT "+time+", "+value+" FROM "+table+" WHERE key = ? AND series = ?"+where+
+		" AND "+time+" >= ? AND "+time+" <= ? ORDER BY "+time+" LIMIT ? OFFSET ?", args...)
 	return part, cut, err
 }

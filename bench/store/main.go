@@ -3,7 +3,7 @@
 // memory and disk it needs. It prints one line for each figure.
 //
 //	go run ./bench/store                                    # SQLite, ten million values
-//	go run ./bench/store -values 500000 -seconds 10         # a short look
+//	go run ./bench/store -values 500000 -time 10s            # a short look
 //	go run ./bench/store -store 'postgres://user@host/empty'
 //
 // A write is what powstream sends of a session: values of eight event types at one
@@ -365,15 +365,6 @@ func (b *bench) read(ctx context.Context) error {
 		}
 		b.say(of.name, "%d of %d, %v", len(page), total, time.Since(begun).Round(100*time.Microsecond))
 	}
-	begun := time.Now()
-	n := 0
-	for _, err := range b.store.Latest(ctx, "histogram-owdelay", series.Summary{Type: series.Statistics, Window: 300}, b.start, b.now+7*86400) {
-		if err != nil {
-			return err
-		}
-		n++
-	}
-	b.say("the last statistics of each measurement", "%d, %v", n, time.Since(begun).Round(100*time.Microsecond))
 	return nil
 }
 
