@@ -5,6 +5,7 @@
 package testserver
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/user"
@@ -14,15 +15,30 @@ import (
 	"testing"
 )
 
-// port returns a TCP port of this host that nobody uses now.
+// port returns a port of this host that nobody uses now, neither with TCP nor with
+// UDP. It is not one of those that the system gives to whoever wants any: such a
+// one may be given away again before the server that it is for has it.
 func port(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const low, high, tries = 20000, 32000, 100
+	var err error
+	for range tries {
+		n := low + rand.N(high-low)
+		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(n))
+		var l net.Listener
+		if l, err = net.Listen("tcp", at); err != nil {
+			continue
+		}
+		l.Close()
+		var c net.PacketConn
+		if c, err = net.ListenPacket("udp", at); err != nil {
+			continue
+		}
+		c.Close()
+		return n
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal(err)
+	return 0
 }
 
 // An account is who a server runs as.

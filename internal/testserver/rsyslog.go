@@ -26,7 +26,7 @@ func StartRsyslog(t testing.TB, a *Authority) *Rsyslog {
 	t.Helper()
 	program(t, "rsyslogd")
 	dir := t.TempDir()
-	s := &Rsyslog{Path: filepath.Join(dir, "log"), UDP: datagramPort(t), TCP: port(t), Secure: port(t), dir: dir, conf: filepath.Join(dir, "rsyslog.conf")}
+	s := &Rsyslog{Path: filepath.Join(dir, "log"), UDP: port(t), TCP: port(t), Secure: port(t), dir: dir, conf: filepath.Join(dir, "rsyslog.conf")}
 	cert, key := a.Sign(t, "127.0.0.1")
 	for name, text := range map[string]string{
 		"server.crt": string(cert),
@@ -100,14 +100,6 @@ func program(t testing.TB, name string) string {
 	}
 	return path
 }
-
-// datagramPort returns a UDP port of this host that nobody uses now.
-func datagramPort(t testing.TB) int {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer conn.Close()
 	return conn.LocalAddr().(*net.UDPAddr).Port
 }
