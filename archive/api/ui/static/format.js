@@ -1,5 +1,7 @@
 // How figures and times are written.
 
+import { keep, kept } from './keep.js';
+
 const count = new Intl.NumberFormat('en', { useGrouping: true });
 
 /** A count with its thousands set apart. */
@@ -48,11 +50,16 @@ export function length(seconds, units = 2) {
   return parts.join(' ') || '0 s';
 }
 
+let local = kept('owl-zone') === 'local';
+
 /** The time zone that times are written in: UTC, or the device's own. */
 export const zone = {
-  get name() { return localStorage.getItem('owl-zone') === 'local' ? undefined : 'UTC'; },
+  get name() { return local ? undefined : 'UTC'; },
   get label() { return this.name ?? Intl.DateTimeFormat().resolvedOptions().timeZone; },
-  toggle() { localStorage.setItem('owl-zone', this.name ? 'local' : 'utc'); },
+  toggle() {
+    local = !local;
+    keep('owl-zone', local ? 'local' : 'utc');
+  },
 };
 
 function fields(unix) {

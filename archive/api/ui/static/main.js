@@ -3,6 +3,7 @@
 import { byId } from './dom.js';
 import * as format from './format.js';
 import * as grid from './grid.js';
+import { keep } from './keep.js';
 import * as live from './live.js';
 import * as pair from './pair.js';
 import * as state from './state.js';
@@ -71,7 +72,7 @@ const isDark = () => (document.documentElement.dataset.theme ?? (matchMedia('(pr
 function toggleTheme() {
   const next = isDark() ? 'light' : 'dark';
   document.documentElement.dataset.theme = next;
-  localStorage.setItem('owl-theme', next);
+  keep('owl-theme', next);
   redraw();
 }
 

@@ -1,5 +1,6 @@
 // Runs before the page is drawn, so that it is drawn once.
 (() => {
-  const chosen = localStorage.getItem('owl-theme');
+  let chosen = null;
+  try { chosen = localStorage.getItem('owl-theme'); } catch { /* a browser may forbid to remember */ }
   if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
 })();

@@ -67,6 +67,9 @@ const wide = () => document.documentElement.scrollWidth - document.documentEleme
 async function open(browser, name, options, address) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
+  if (name === 'phone') { // it remembers nothing
+    await page.addInitScript(() => Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('denied', 'SecurityError'); } }));
+  }
   page.setDefaultTimeout(15000);
   page.on('console', (m) => { if (m.type() === 'error' || m.type() === 'warning') wrong.push(`${name}: console: ${m.text()}`); });
   page.on('pageerror', (e) => wrong.push(`${name}: ${e.stack}`));
@@ -219,6 +222,11 @@ async function variants(browser, address) {
       const { page, context } = await open(browser, name, options, query);
       equal(await page.evaluate(wide), 0, `${name} ${query}: wider than the window by`);
       equal(await page.evaluate(faint), [], `${name} ${query}: too faint`);
+      if (name === 'phone') {
+        const before = await page.textContent('#zone');
+        await page.click('#zone');
+        check(await page.textContent('#zone') !== before, 'phone: the time zone cannot be chosen');
+      }
       if (name === 'dark') {
         const [r] = (await page.evaluate(() => getComputedStyle(document.body).backgroundColor)).match(/\d+/g);
         check(Number(r) < 60, `dark: the ground is ${r}`);
