@@ -68,8 +68,7 @@ func (q *request) search() error {
 		if left == 0 || len(found) < f.Limit {
 			break
 		}
-		f.Offset += len(found)
-		f.Limit = min(left, atOnce)
+		f.After, f.Offset, f.Limit = found[len(found)-1].Key, 0, min(left, atOnce)
 		if found, _, err = q.handler.store.Search(q.Context(), f); err != nil {
 			return err
 		}

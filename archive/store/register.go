@@ -202,8 +202,11 @@ func loadPage(q querier, query string, args ...any) ([]*series.Metadata, error) 
 				return fmt.Errorf("the archive is damaged: metadata %s: %w", m.Key, err)
 			}
 		}
-		if err := json.Unmarshal(parameters, &m.Parameters); err != nil || len(identity) != len(m.Identity) {
+		if err := json.Unmarshal(parameters, &m.Parameters); err != nil {
 			return fmt.Errorf("the archive is damaged: the parameters of metadata %s: %w", m.Key, err)
+		}
+		if len(identity) != len(m.Identity) {
+			return fmt.Errorf("the archive is damaged: the identity of metadata %s has %d octets, want %d", m.Key, len(identity), len(m.Identity))
 		}
 		m.Identity = [32]byte(identity)
 		byKey[id] = m

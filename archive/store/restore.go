@@ -62,8 +62,10 @@ func parseLine(text []byte) (*transferLine, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	err := d.Decode(l)
-	if err == nil && d.More() {
-		err = errors.New("more behind it")
+	if err == nil {
+		if _, behind := d.Token(); !errors.Is(behind, io.EOF) {
+			err = errors.New("more behind it")
+		}
 	}
 	return l, err
 }

@@ -29,13 +29,17 @@ type Filter struct {
 	Window                 *int64 // s
 	UpdatedFrom, UpdatedTo *int64 // when it was last written, s since 1970, both included
 
+	// After goes on behind a metadata key, which takes no longer the more are
+	// before it; empty: from the first one on.
+	After string
 	// Of what is found, in the order of keys, so many are left out at first, and
 	// then at most so many are returned; with a limit below 0 all.
 	Offset, Limit int
 }
 
 // Search returns a page of the measurements that are found, and how many there are
-// in all.
+// in all. Who goes on behind a key has been told: then they are not counted again, and
+// total is 0.
 func (s *Store) Search(ctx context.Context, f *Filter) (page []*series.Metadata, total int, err error) {
 	q := f.search()
 	if q == nil {
@@ -49,6 +53,9 @@ func (s *Store) Search(ctx context.Context, f *Filter) (page []*series.Metadata,
 	}
 	if page, err = loadPage(r, "SELECT "+metadataColumns+q.from()+q.where()+" ORDER BY "+q.first+".key"+limited, args...); err != nil {
 		return nil, 0, err
+	}
+	if f.After != "" {
+		return page, 0, nil
 	}
 	if total = offset + len(page); len(page) > 0 && (f.Limit < 0 || len(page) < f.Limit) {
 		return page, total, nil
@@ -148,6 +155,13 @@ func (f *Filter) search() *search {
 		} else {
 			q.has("parameters", p)
 		}
+	}
+	if f.After != "" {
+		k, ok := parseKey(f.After)
+		if !ok {
+			return nil
+		}
+		q.add(q.first+".key > ?", k[:])
 	}
 	return q
 }

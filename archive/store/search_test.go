@@ -138,6 +138,14 @@ func testSearch(t *testing.T, address string) {
 		if !slices.EqualFunc(got, page, func(a, b *series.Metadata) bool { return a.Key == b.Key }) {
 			t.Errorf("%+v: %v, want %v", f, got, page)
 		}
+		f.After, f.Offset = stored[rnd.IntN(len(stored))].Key, rnd.IntN(3)
+		behind := slices.DeleteFunc(slices.Clone(want), func(m *series.Metadata) bool { return m.Key <= f.After })
+		page = behind[min(f.Offset, len(behind)):]
+		page = page[:min(f.Limit, len(page))]
+		got, _, err = s.Search(t.Context(), f)
+		if err != nil || !slices.EqualFunc(got, page, func(a, b *series.Metadata) bool { return a.Key == b.Key }) {
+			t.Errorf("%+v: %v, %v, want %v", f, got, err, page)
+		}
 	}
 	if found < 100 {
 		t.Errorf("%d measurements found: there is nothing to be seen", found)

@@ -171,6 +171,7 @@ func TestImportRefuses(t *testing.T) {
 		`{"metadata":{}}`:   `line 1: want {"owl-archive":1}, with which an export of an archive begins`,
 		`{"owl-archive":2}`: "line 1: the format is 2, from a newer Owl: want 1",
 		begin + "{}":        "line 2: want metadata, or values with their ts",
+		begin + `{}}`:       "line 2: want a JSON object as in an export of an archive: more behind it",
 		begin + `{"x":1}`:   `line 2: want a JSON object as in an export of an archive: json: unknown field "x"`,
 		begin + `{"ts":1,"val":[{"event-type":"throughput","val":1}]}`:                                             "line 2: values before all metadata: want metadata first",
 		begin + strings.Replace(metadata, "0123456789abcdef", "", 1):                                               `line 2: metadata-key "0123456789abcdef": want 32 lower-case hexadecimal digits`,
