@@ -76,7 +76,7 @@ export class Charts {
       data: [c.x, ...[above, below, c.max, c.p95, c.p5, c.min, above, below, c.median].map((all) => all.map(drawable))],
       scales: { y: { range: () => [low, end], dir: down ? -1 : 1, distr: scale === 'log' ? 3 : 1 } },
       series: [
-        edge('clock error'), edge('clock error'), edge('max'), edge('p95'), edge('p5'),
+        edge('clock error'), edge('clock error'), greatest === null ? line('max', peak, 1) : edge('max'), edge('p95'), edge('p5'),
         line('min', peak, 1, [4, 3]), line('clock error', error, 1, [2, 3]), line('clock error', error, 1, [2, 3]), line('median', median, 2),
       ],
       bands: [{ series: [1, 2], fill: clock }, ...(greatest === null ? [{ series: [3, 4], fill: shade }] : []), { series: [4, 5], fill: band }],
