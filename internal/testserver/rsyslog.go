@@ -100,6 +100,3 @@ func program(t testing.TB, name string) string {
 	}
 	return path
 }
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).Port
-}

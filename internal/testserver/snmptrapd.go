@@ -41,7 +41,7 @@ format2 trap|%%V|%%v\n
 `, engine, TrapKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := &TrapReceiver{Port: datagramPort(t)}
+	r := &TrapReceiver{Port: port(t)}
 	cmd := exec.Command(path, "-f", "-Lo", "-C", "-c", conf, "-m", "", "-On", "-p", filepath.Join(dir, "pid"), fmt.Sprintf("udp:127.0.0.1:%d", r.Port))
 	cmd.Env = append(os.Environ(), "SNMP_PERSISTENT_DIR="+dir, "SNMPCONFPATH="+dir)
 	r.daemon = testprog.Start(t, cmd)
