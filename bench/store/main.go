@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"owl/archive/series"
 	"owl/archive/store"
@@ -220,9 +223,35 @@ func (b *bench) fill(ctx context.Context) error {
 	}
 	if stored > 0 {
 		b.say("values stored", "%d, %.0f a second, in bodies of %d", stored, float64(stored)/time.Since(begun).Seconds(), perWrite)
-		b.say("octets a value, summaries included", "%.1f (histograms of %d labels)", float64(size-b.metadata)/float64(stored), b.bins)
+		octets := float64(size-b.metadata) / float64(stored)
+		b.say("octets a value, summaries included", "%.1f (histograms of %d labels)", octets, b.bins)
+		summaries, err := b.summaries(ctx)
+		if err != nil {
+			return err
+		}
+		b.say("  of these in summaries", "%.1f", float64(summaries)/float64(stored))
+		b.say("a day of a stream of one session a minute", "%.2f MB", octets*24*60*types/1e6)
 	}
 	return nil
+}
+
+// summaries returns how many octets on the disk are those of summaries.
+func (b *bench) summaries(ctx context.Context) (n int64, err error) {
+	if store.IsURL(b.address) {
+		conn, err := pgx.Connect(ctx, b.address)
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close(ctx)
+		err = conn.QueryRow(ctx, "SELECT pg_total_relation_size('folds')").Scan(&n)
+		return n, err
+	}
+	db, err := sql.Open("sqlite", b.address) // the store's driver
+	if err != nil {
+		return 0, err
+	}
+	err = db.QueryRowContext(ctx, "SELECT sum(pgsize) FROM dbstat WHERE name = 'folds'").Scan(&n)
+	return n, errors.Join(err, db.Close())
 }
 
 // load writes at the wanted rate while others read.

@@ -14,7 +14,8 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"values stored                                11520,", "octets a value, summaries included", "writes a minute ", "  until it is on the disk ",
+		"values stored                                11520,", "octets a value, summaries included", "  of these in summaries ", "a day of a stream of one session a minute ",
+		"writes a minute ", "  until it is on the disk ",
 		"a day of histograms of 60 s                  1440,", "a year of daily statistics                   1,", "a page of 1500 measurements                  30 of 30,",
 		"memory of this process at most",
 	} {
