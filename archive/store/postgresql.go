@@ -177,8 +177,8 @@ func (*postgresql) again(err error) bool {
 }
 
 func (*postgresql) away(err error) bool {
-	_, answered := errors.AsType[*pgconn.PgError](err)
-	return !answered
+	e, answered := errors.AsType[*pgconn.PgError](err)
+	return !answered || e.Code == "57P03" // cannot_connect_now: it starts, or ends
 }
 
 // size is 0 of a database that does not tell.

@@ -180,6 +180,35 @@ func (s *Store) Prune(ctx context.Context, rules []Rule) (removed int64, err err
 	return p.removed, nil
 }
 
+// pruneEvery is how often [Store.KeepPruned] does it.
+const pruneEvery = time.Hour
+
+// KeepPruned prunes by the rules that there are then, at once and once an hour
+// until ctx is done, and tells the store's log.
+func (s *Store) KeepPruned(ctx context.Context, rules func() []Rule) {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+	}
+	ticker := time.NewTicker(pruneEvery)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		removed, err := s.Prune(ctx, rules())
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.options.Log.Error("what is too old is not removed", "archive", s.name, "error", err)
+		case removed > 0:
+			s.options.Log.Info("removed what is too old", "archive", s.name, "values", removed)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
 // pruned is what the last complete run of [Store.Prune] has seen to.
 type pruned struct {
 	mu    sync.Mutex

@@ -21,6 +21,9 @@ type Options struct {
 	// Log gets a line when the store cannot be written, and when it can be
 	// again; nil: nobody does.
 	Log *slog.Logger
+	// Await has a server's database that is away be opened nevertheless. Until it
+	// is there, for which the store looks by itself, all that needs it fails.
+	Await bool
 }
 
 // A Store is an archive's data. It may be used by many goroutines, and one SQLite
@@ -31,6 +34,7 @@ type Store struct {
 	dialect dialect
 	writers []*writer
 	closing chan struct{}
+	ready   chan struct{}  // closed when the schema is what this program wants
 	ended   sync.WaitGroup // writers, and what is done beside
 	once    sync.Once
 	closed  error // what came of it
@@ -82,7 +86,7 @@ func Open(ctx context.Context, address string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{options: o, closing: make(chan struct{})}
+	s := &Store{options: o, closing: make(chan struct{}), ready: make(chan struct{})}
 	var err error
 	if IsURL(address) {
 		s.name, s.dialect, err = openPostgreSQL(address)
@@ -93,7 +97,14 @@ func Open(ctx context.Context, address string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", s.name, err)
 	}
-	if err := s.migrate(ctx); err != nil {
+	err = s.migrate(ctx)
+	switch {
+	case err == nil:
+		close(s.ready)
+	case o.Await && s.unreached(err) && ctx.Err() == nil:
+		s.tell(err)
+		s.ended.Go(func() { s.await(err) })
+	default:
 		return nil, fmt.Errorf("archive %s: %w", s.name, errors.Join(err, s.dialect.close()))
 	}
 	for range s.dialect.writers() {

@@ -38,6 +38,9 @@ func (s *Store) change(ctx context.Context, k key, do func(*tx) error) error {
 		return ErrClosed
 	default:
 	}
+	if err := s.awaited(); err != nil {
+		return err
+	}
 	j := &job{key: k, do: do, done: make(chan error, 1)}
 	w := s.writers[int(k[len(k)-1])%len(s.writers)]
 	select {
@@ -270,6 +273,9 @@ func (r reader) query(do func(row) error, query string, args ...any) error {
 	case <-r.store.closing:
 		return ErrClosed
 	default:
-		return r.store.dialect.query(r.ctx, do, query, args)
 	}
+	if err := r.store.awaited(); err != nil {
+		return err
+	}
+	return r.store.dialect.query(r.ctx, do, query, args)
 }

@@ -30,9 +30,6 @@ type archiveHalf struct {
 	retention   atomic.Pointer[[]store.Rule] // what is kept for how long
 }
 
-// pruneEvery is how often what is not kept is removed.
-const pruneEvery = time.Hour
-
 // listenArchive opens the port of the archive half of cfg; nil: it has none.
 func listenArchive(ctx context.Context, cfg *agentfile.Config) (net.Listener, error) {
 	if cfg.Archive == nil {
@@ -65,7 +62,7 @@ func (a *agent) startArchive(cfg *agentfile.MeasurementArchive, ln net.Listener)
 			return fmt.Errorf("archive: store: %w", err)
 		}
 	}
-	if h.store, err = store.Open(a.life, cfg.Store, store.Options{Log: a.log}); err != nil {
+	if h.store, err = store.Open(a.life, cfg.Store, store.Options{Log: a.log, Await: true}); err != nil {
 		return err // which says archive
 	}
 	a.archival = h
@@ -75,7 +72,7 @@ func (a *agent) startArchive(cfg *agentfile.MeasurementArchive, ln net.Listener)
 		AllowWrite:  cfg.AllowWrite,
 		Proxies:     cfg.TrustProxy,
 		Live:        newLiveFeed(a),
-		Retention:   func() []store.Rule { return *h.retention.Load() },
+		Retention:   h.rules,
 		Log:         a.log,
 	}
 	if a.registry != nil {
@@ -95,7 +92,7 @@ func (a *agent) startArchive(cfg *agentfile.MeasurementArchive, ln net.Listener)
 			a.failed <- fmt.Errorf("archive: %w", err)
 		}
 	})
-	a.work.Go(func() { h.prune(a.serving, a.log) })
+	a.work.Go(func() { h.store.KeepPruned(a.serving, h.rules) })
 	a.work.Go(func() { a.warnName(a.serving) })
 	return nil
 }
@@ -119,27 +116,8 @@ func (a *agent) warnName(ctx context.Context) {
 	}
 }
 
-// prune removes what is not kept, now and again, until ctx is done.
-func (h *archiveHalf) prune(ctx context.Context, log *slog.Logger) {
-	ticker := time.NewTicker(pruneEvery)
-	defer ticker.Stop()
-	for {
-		removed, err := h.store.Prune(ctx, *h.retention.Load())
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			log.Error("archive: what is not kept any more is still there: " + err.Error())
-		case removed > 0:
-			log.Debug("archive: what is not kept any more is gone", "points", removed)
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
+// rules returns what is kept for how long.
+func (h *archiveHalf) rules() []store.Rule { return *h.retention.Load() }
 
 // reloadArchive puts into force what the file says now of the archive half, whose
 // rules of retention are rules, as far as that can be, and returns what is to be

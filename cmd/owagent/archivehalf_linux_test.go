@@ -16,6 +16,7 @@ import (
 	"owl/archive/store"
 	"owl/cmd/internal/archiving/archivingtest"
 	"owl/internal/testprog"
+	"owl/internal/testserver"
 )
 
 // archiveAt returns the measurement archive of an agent.
@@ -137,6 +138,56 @@ archive: {store: new/archive.db, listen: "%s", retention: "*=%s"}
 	wantKey(t, own, path)
 	if code := a.Terminate(t); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestArchiveAway: an agent whose archive's database is away measures, and says so;
+// what it measures until then is in the archive when the database is there.
+func TestArchiveAway(t *testing.T) {
+	t.Parallel()
+	database := testserver.StartPostgreSQL(t, nil)
+	peer := start(t, serverHalf)
+	database.Stop(t)
+	a := start(t, fmt.Sprintf(`
+host: 127.0.0.1
+defaults: {packets: 60, interval: 25ms, timeout: 500ms, retry: 1s, source: 127.0.0.1, bucket: 10us, dir: files}
+streams: [{name: away, peer: %q}]
+queue: queue.db
+default_archives: []
+archive: {store: "postgres://owl:%s@%s/postgres?sslmode=disable", listen: "127.0.0.1:0"}
+`, peer.server, testserver.Password, database.Address()))
+	own := archiveAt(t, a.Process)
+	files := filepath.Join(filepath.Dir(a.config), "files/away/receive")
+	awaitFiles(t, filepath.Join(files, "*.owp"), 2)
+	status := func(path string) int {
+		t.Helper()
+		resp, err := http.Get(own.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, path := range []string{"/esmond/perfsonar/archive/", "/api/grid", "/readyz"} {
+		if code := status(path); code != http.StatusServiceUnavailable {
+			t.Errorf("%s without a database: %d, want %d", path, code, http.StatusServiceUnavailable)
+		}
+	}
+	_, before := archivingtest.SumsOf(t, archivingtest.WholeSums(t, files))
+	database.Start(t, false)
+	testprog.Until(t, "the archive", func() error {
+		if code := status("/readyz"); code != http.StatusOK {
+			return fmt.Errorf("it answers with %d", code)
+		}
+		return nil
+	})
+	own.Await(t, "mode-flip=True", before)
+	if code := a.Terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	said := a.Stderr.String()
+	if n := strings.Count(said, "the archive cannot be written"); n != 1 || strings.Contains(said, testserver.Password) {
+		t.Errorf("it is said %d times that the archive is away, want 1 and no password\n%s", n, said)
 	}
 }
 

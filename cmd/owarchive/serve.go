@@ -10,7 +10,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"owl/archive/api/serve"
 	"owl/archive/atfile"
@@ -19,9 +18,6 @@ import (
 	"owl/internal/command"
 	"owl/sessions/metrics"
 )
-
-// pruneEvery is how often what is not kept is removed.
-const pruneEvery = time.Hour
 
 // A service is an archive that is being served.
 type service struct {
@@ -71,7 +67,7 @@ func (o *options) serve(ctx context.Context, hangup <-chan struct{}, log *slog.L
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer stop()
-	work.Go(func() { s.prune(running) })
+	work.Go(func() { s.store.KeepPruned(running, s.kept) })
 	work.Go(func() {
 		for {
 			select {
@@ -101,7 +97,7 @@ func (s *service) server() (*serve.Server, error) {
 		Origins:     s.options.origins,
 		Proxies:     s.options.proxies,
 		AllowWrite:  s.options.allow,
-		Retention:   func() []store.Rule { return *s.rules.Load() },
+		Retention:   s.kept,
 		Log:         s.log,
 		Access:      s.access.logger(),
 		Registry:    reg,
@@ -156,28 +152,8 @@ func (o *options) rules() ([]store.Rule, error) {
 	return rules, nil
 }
 
-// prune removes what is not kept, now and from time to time.
-func (s *service) prune(ctx context.Context) {
-	ticker := time.NewTicker(pruneEvery)
-	defer ticker.Stop()
-	for {
-		if rules := *s.rules.Load(); len(rules) > 0 {
-			removed, err := s.store.Prune(ctx, rules)
-			switch {
-			case ctx.Err() != nil:
-			case err != nil:
-				s.log.Error("what is too old is not removed: " + err.Error())
-			case removed > 0:
-				s.log.Info("removed what is too old", "values", removed)
-			}
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
+// kept returns the rules of retention that are in force.
+func (s *service) kept() []store.Rule { return *s.rules.Load() }
 
 // reload reads again what is in files. What cannot be read stays as it was.
 func (s *service) reload() {
