@@ -177,13 +177,17 @@ func (h *handler) newGrid(ctx context.Context, s span, now int64) (*gridAnswer, 
 	m := &mesh{names: make(map[string]string), pairs: make(map[hostPair]*cell)}
 	shownTypes := []series.EventType{oneWay.delays, oneWay.losses, roundTrip.delays, roundTrip.losses}
 	for i, t := range shownTypes {
-		for offset := 0; ; offset += gridPage {
-			found, total, err := h.store.Search(ctx, &store.Filter{SubjectType: series.PointToPoint, Event: t, Offset: offset, Limit: gridPage})
+		f := &store.Filter{SubjectType: series.PointToPoint, Event: t, Limit: gridPage}
+		for left := 0; ; {
+			found, total, err := h.store.Search(ctx, f)
 			if err != nil {
 				return nil, err
 			}
+			if f.After == "" {
+				left = total
+			}
 			if m.tests >= mostGridTests {
-				m.beyond += total - offset
+				m.beyond += max(left, 0) // more may have come since it was counted
 				break
 			}
 			all := make([]*measurement, 0, len(found))
@@ -200,9 +204,10 @@ func (h *handler) newGrid(ctx context.Context, s span, now int64) (*gridAnswer, 
 			for i := range all {
 				m.add(all[i], &read[i])
 			}
-			if offset+gridPage >= total {
+			if len(found) < gridPage {
 				break
 			}
+			f.After, left = found[len(found)-1].Key, left-len(found)
 		}
 	}
 	answer := m.arranged()
