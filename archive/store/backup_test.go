@@ -28,7 +28,7 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range int64(300) {
+	for i := range int64(120) {
 		write(1_699_920_000 + 60*i)
 	}
 	all := Query{Key: m.Key, Event: "packet-count-sent", Summary: series.Summary{Type: series.Aggregation, Window: 3600}, To: 1_800_000_000, Limit: -1}

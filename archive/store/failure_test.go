@@ -239,10 +239,12 @@ func TestDamage(t *testing.T) {
 	body := func(at int64) []series.Sample {
 		return []series.Sample{sample(t, at, "histogram-rtt", `{"1":1,"2.5":3}`), sample(t, at, "packet-loss-rate", `{"numerator":1,"denominator":600}`), sample(t, at, "failures", `{"error":"a"}`)}
 	}
+	var many []series.Sample
 	for at := range int64(200) {
-		if _, err := s.Write(t.Context(), m.Key, body(at)); err != nil {
-			t.Fatal(err)
-		}
+		many = append(many, body(at)...)
+	}
+	if _, err := s.Write(t.Context(), m.Key, many); err != nil {
+		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func testRead(t *testing.T, address string) {
 		t.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for range 40 {
+	for range 20 {
 		q := all(m, "packet-count-sent", series.Base, 0)
 		q.From, q.To = rnd.Int64N(n*60)-900, rnd.Int64N(n*60)
 		if rnd.IntN(2) == 0 {
@@ -67,7 +67,7 @@ func testRead(t *testing.T, address string) {
 	}
 
 	// One who is slow, and one who goes, keep nobody.
-	for range 50 {
+	for range 2 * pgReaders { // more than may read at once
 		for range s.Read(t.Context(), all(m, "packet-count-sent", series.Base, 0)) {
 			if _, err := s.Write(t.Context(), m.Key, []series.Sample{sample(t, rnd.Int64(), "failures", `{}`)}); err != nil {
 				t.Fatal(err)
