@@ -17,8 +17,9 @@ import (
 // So it may be done again, be it after it was interrupted. Measurements keep their
 // keys, unless the same measurement is there under another one; event types keep
 // the times at which they were updated. Summaries are made anew; of those whose
-// values were not all exported the one with more values in it stays. A number that
-// is there with another value is a [ConflictError]. All errors say in which line.
+// values were not all exported the one with more values in it stays. As with writes,
+// a number that is there with another value is a [ConflictError], and anything else
+// takes the place of what is there. All errors say in which line.
 func (s *Store) Import(ctx context.Context, r io.Reader) (Transferred, error) {
 	i := &importer{store: s, ctx: ctx}
 	lines := bufio.NewScanner(r)
