@@ -92,7 +92,9 @@ func demo(ctx context.Context, getenv func(string) string, stdout, stderr io.Wri
 		return err
 	}
 	view := newView(stdout, getenv("TERM"))
-	log := cli.NewLogger(cli.LogConfig{Program: program.Name, Stderr: view.above(stderr), Level: slog.LevelWarn})
+	var level slog.LevelVar
+	level.Set(slog.LevelWarn)
+	log := cli.NewLogger(cli.LogConfig{Program: program.Name, Stderr: view.above(stderr), Level: &level})
 	a, err := newAgent(ctx, file, cfg, log, getenv)
 	if err != nil {
 		return err
@@ -129,7 +131,8 @@ Ctrl-C ends it.
 	if err != nil {
 		return err
 	}
-	closed() // writes what has been received of the sessions that run
+	level.Set(slog.LevelError) // that this end leaves the other is no news
+	closed()                   // writes what has been received of the sessions that run
 	return view.farewell(stdout, dir)
 }
 
