@@ -3,7 +3,7 @@
 GO       ?= go
 PREFIX   ?= /usr/local
 DESTDIR  ?=
-FUZZTIME ?= 5s
+FUZZTIME ?= 4s
 JOBS     ?= $(shell getconf _NPROCESSORS_ONLN)
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
