@@ -178,7 +178,7 @@ func (d *sqlite) written(w *writer) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// If a reader stays, the log grows on for now.
+	// If a reader stays, the log grows on until the next time.
 	for _, pragma := range []string{
 		fmt.Sprintf("busy_timeout = %d", readersPatience), "wal_checkpoint(RESTART)", fmt.Sprintf("busy_timeout = %d", patience),
 	} {

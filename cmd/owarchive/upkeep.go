@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"text/tabwriter"
 	"time"
+
+	"owl/archive/store"
 )
 
 // backup is the command of that name.
@@ -24,13 +26,19 @@ func (o *options) backup(ctx context.Context, log *slog.Logger, stdout io.Writer
 	return err
 }
 
-// prune is the command of that name.
-func (o *options) prune(ctx context.Context, log *slog.Logger, stdout io.Writer) error {
+// openRuled opens the archive of a command that goes by rules of retention.
+func (o *options) openRuled(ctx context.Context, log *slog.Logger) (*store.Store, []store.Rule, error) {
 	rules, err := o.rules()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	st, err := o.open(ctx, log)
+	return st, rules, err
+}
+
+// prune is the command of that name.
+func (o *options) prune(ctx context.Context, log *slog.Logger, stdout io.Writer) error {
+	st, rules, err := o.openRuled(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -58,11 +66,7 @@ type outlook struct {
 
 // forecast is the command of that name.
 func (o *options) forecast(ctx context.Context, log *slog.Logger, stdout io.Writer) error {
-	rules, err := o.rules()
-	if err != nil {
-		return err
-	}
-	st, err := o.open(ctx, log)
+	st, rules, err := o.openRuled(ctx, log)
 	if err != nil {
 		return err
 	}

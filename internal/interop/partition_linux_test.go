@@ -38,6 +38,7 @@ func checkPartition(t *testing.T, length time.Duration) {
 		for _, direction := range [][]string{nil, {"-t"}} {
 			t.Run(f.name+strings.Join(direction, ""), func(t *testing.T) {
 				t.Parallel()
+				stolen := watchStolen(t)
 				clean := netlab.Path{Delay: time.Millisecond}
 				a, b, w := netlab.NewWire(t, uint64(i), clean)
 				at := netip.AddrPortFrom(f.addr(b), 861).String()
@@ -73,7 +74,7 @@ func checkPartition(t *testing.T, length time.Duration) {
 						}
 					}
 				}
-				checkDelays(t, off)
+				checkDelays(t, off, stolen)
 				told := checkGaps(t, all, p.Stderr.String())
 				t.Logf("%d sessions, %d of them after the partition, %d packets lost, no data for %v", len(all), after, lost, told)
 				// What was asked for before the partition ran on.

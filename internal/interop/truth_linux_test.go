@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"math"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"owl/internal/netlab"
 	"owl/internal/testprog"
@@ -156,19 +157,55 @@ func (r *truth) check(t *testing.T) (off []deviation) {
 //
 // Where nothing synchronizes the clock, so that nothing is added to stamps, Recv
 // itself must lie between Out and Done.
-func checkDelays(t *testing.T, off []deviation) {
+//
+// Nothing can be said of that where a hypervisor takes the processors away, for a
+// program that does not run between its stamp and the kernel does not know it:
+// stolen is the share that was taken meanwhile, see [watchStolen].
+func checkDelays(t *testing.T, off []deviation, stolen func() float64) {
 	t.Helper()
 	share := func(what string, wrong func(deviation) bool) {
-		most := float64(len(off)) / 100
-		most += 3 * math.Sqrt(most) // as many as chance may make of one in a hundred
-		if n := len(off) - len(slices.DeleteFunc(slices.Clone(off), wrong)); float64(n) > most {
-			t.Errorf("%d of %d packets: %s: %s", n, len(off), what, describe(off))
+		n := len(off) - len(slices.DeleteFunc(slices.Clone(off), wrong))
+		if n*100 <= len(off) {
+			return
 		}
+		say := t.Errorf
+		if gone := stolen(); gone > mostStolen {
+			say = func(format string, args ...any) {
+				t.Logf("SKIPPED: the hypervisor has taken %.0f %% of the processors: "+format, append([]any{100 * gone}, args...)...)
+			}
+		}
+		say("%d of %d packets: %s: %s", n, len(off), what, describe(off))
 	}
 	share("the delay is further off than is stated", func(d deviation) bool { return d.error() > d.stated })
 	share("received at another time than the kernel has stamped", func(d deviation) bool {
 		return !d.synchronized && (d.after < 0 || d.after > d.enclosed)
 	})
+}
+
+// mostStolen is the share of the processors without which checks of delays hold.
+const mostStolen = 0.05
+
+// watchStolen returns a function that says which share of this host's processors
+// its hypervisor has taken for others since now.
+func watchStolen(t *testing.T) (stolen func() float64) {
+	t.Helper()
+	read := func() (steal, all float64) {
+		fs, err := procfs.NewDefaultFS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stat, err := fs.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := stat.CPUTotal
+		return c.Steal, c.User + c.Nice + c.System + c.Idle + c.Iowait + c.IRQ + c.SoftIRQ + c.Steal
+	}
+	steal, all := read()
+	return func() float64 {
+		s, a := read()
+		return (s - steal) / max(a-all, 1e-9)
+	}
 }
 
 // A deviation says how a delay differs from the truth.
@@ -253,6 +290,7 @@ func TestNetworkTruth(t *testing.T) {
 	for i, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
+			stolen := watchStolen(t)
 			harm := netlab.Path{
 				Delay: 3 * time.Millisecond, Jitter: netlab.Exponential(500 * time.Microsecond), Hops: 4,
 				Loss: 0.02, Bursts: netlab.Bursts{Begin: 0.005, Mean: 4}, Duplicate: 0.04, Reorder: 0.03, Extent: 3,
@@ -304,7 +342,7 @@ func TestNetworkTruth(t *testing.T) {
 				off = append(off, r.check(t)...)
 				r.checkSummary(t, "owping's "+name, parseSummary(reports[i]), dscp)
 			}
-			checkDelays(t, off)
+			checkDelays(t, off, stolen)
 			t.Log(describe(off))
 		})
 	}
